@@ -1,0 +1,149 @@
+"""The door: one thin function per verb. Every room is imported inside its verb, so that `hora --help` imports none."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+
+from hora import __version__
+from hora.errors import HoraError
+
+app = typer.Typer(
+    name="hora",
+    help="Takes a PyTorch training script from one GPU to many: converted, proven to train the same, launched.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print the result's fields as JSON.")]
+# What follows a bare `--` on the command line, for the user's script; click would mix it with Hora's own arguments.
+_script_arguments: list[str] = []
+
+
+def main() -> NoReturn:
+    """Run the command line and exit with its status: 0 fine, 1 a finding, 2 wrong usage, 3 cannot tell."""
+    arguments = sys.argv[1:]
+    if "--" in arguments and arguments[:1] != ["run"]:
+        cut = arguments.index("--")
+        _script_arguments[:] = arguments[cut + 1 :]
+        arguments = arguments[:cut]
+    try:
+        app(args=arguments, prog_name="hora")
+    except HoraError as error:
+        print(f"hora: {error}", file=sys.stderr)
+        sys.exit(error.status)
+    sys.exit(0)
+
+
+@app.command(no_args_is_help=True)
+def convert(
+    script: Annotated[Path, typer.Argument(help="A training script for one device.", show_default=False)],
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Write the converted script here.")] = None,
+    diff: Annotated[bool, typer.Option("--diff", help="Print a unified diff; write nothing.")] = False,
+    in_place: Annotated[bool, typer.Option("--in-place", help="Overwrite the script.")] = False,
+    json_: Json = False,
+) -> None:
+    """Turn a script for one device into one for several workers.
+
+    The batch size stays the global batch (strong scaling), so the training stays the same. The result still runs with
+    plain python.
+    """
+    from hora.convert import convert, show, write
+
+    if (output is not None) + diff + in_place > 1:
+        raise HoraError("convert", "more than one of -o, --diff and --in-place", "Give one of them")
+    conversion = convert(script)
+    target = script if in_place else output
+    if not conversion.refusals and target is not None:
+        write(conversion, target)
+    if json_:
+        _print_json(conversion)
+    else:
+        show(conversion, target, _console(), diff=diff or target is None)
+    raise typer.Exit(1 if conversion.refusals else 0)
+
+
+@app.command(no_args_is_help=True)
+def verify(
+    original: Annotated[Path, typer.Argument(help="A training script for one device.", show_default=False)],
+    converted: Annotated[
+        Path | None,
+        typer.Argument(help="The same for several workers; left out, Hora converts it.", show_default=False),
+    ] = None,
+    workers: Annotated[int, typer.Option("-n", "--workers", help="How many workers to compare with one.")] = 2,
+    steps: Annotated[
+        int, typer.Option("--steps", help="Global batches to train on; two epochs are half of them each.")
+    ] = 20,
+    seed: Annotated[int, typer.Option("--seed", help="Random state that the comparison starts from.")] = 0,
+    timeout: Annotated[float, typer.Option("--timeout", help="Seconds that each of the runs may take.")] = 600.0,
+    json_: Json = False,
+) -> None:
+    """Prove that several workers train what one worker trains. The script's own arguments follow --."""
+    from hora.verify import verify
+    from hora.verify.report import show
+
+    errors = Console(stderr=True)
+    quiet = json_ or not errors.is_terminal
+    with errors.status("verifying", spinner="dots") if not quiet else _nothing() as status:
+        result = verify(
+            original,
+            converted,
+            workers=workers,
+            args=_script_arguments,
+            steps=steps,
+            seed=seed,
+            timeout=timeout,
+            progress=(lambda _: None) if status is None else status.update,
+        )
+    if json_:
+        _print_json(result)
+    else:
+        show(result, _console())
+    raise typer.Exit(result.status)
+
+
+@app.command(
+    no_args_is_help=True,
+    context_settings={"allow_interspersed_args": False, "ignore_unknown_options": True},
+)
+def run(
+    script: Annotated[Path, typer.Argument(help="A training script for several workers.", show_default=False)],
+    args: Annotated[list[str] | None, typer.Argument(help="The script's own arguments.", show_default=False)] = None,
+    workers: Annotated[int, typer.Option("-n", "--workers", help="How many workers to start on this host.")] = 1,
+) -> None:
+    """Start N workers on this host and stay with them; exits with the status of the worker that failed first."""
+    from hora.launch import run_script
+
+    raise typer.Exit(run_script(script, [a for i, a in enumerate(args or []) if (i, a) != (0, "--")], workers))
+
+
+@app.command()
+def version() -> None:
+    """Print Hora's version."""
+    print(__version__)
+
+
+@contextmanager
+def _nothing() -> Iterator[None]:
+    yield
+
+
+def _console() -> Console:
+    # Piped output is read by tools and people alike: no wrapping at 80 columns there.
+    console = Console()
+    return console if console.is_terminal else Console(width=200)
+
+
+def _print_json(result: Any) -> None:
+    fields = result.as_dict() if hasattr(result, "as_dict") else dataclasses.asdict(result)
+    print(json.dumps(fields, indent=2))
