@@ -1,0 +1,97 @@
+"""What an observed script does, one frozen record per happening.
+
+A *pass* is one walk over a DataLoader, from `iter()` on. A loader is named by its dataset's type and length and by the
+order in which loaders of that name were first walked, so that the same loader has the same name in every run of a
+script.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+Samples = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class PassBegan:
+    """A DataLoader is walked; `dealt` tells that the runtime cuts its batches for the workers."""
+
+    loader: str
+    number: int
+    dealt: bool
+
+
+@dataclass(frozen=True)
+class PassPlanned:
+    """The batches, as dataset indices, that the script's own sampler hands out in a pass.
+
+    `samples` counts those of the whole pass, of which `batches` may be the shortened form.
+    """
+
+    loader: str
+    number: int
+    batches: tuple[Samples, ...]
+    samples: int
+
+
+@dataclass(frozen=True)
+class BatchLoaded:
+    """A batch reaches the script: the dataset indices that *this* worker was handed."""
+
+    loader: str
+    number: int
+    index: int
+    samples: Samples
+
+
+@dataclass(frozen=True)
+class BackwardRan:
+    """A backward ended; `loss` is the value it started from, None where that was not one number."""
+
+    loss: float | None
+
+
+@dataclass(frozen=True)
+class OptimizerBegan:
+    """An optimizer is about to step for the first time; `digests` of its parameters as they are, if asked for."""
+
+    optimizer: int
+    digests: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class OptimizerStepped:
+    """The innermost optimizer stepped.
+
+    `step` counts the steps of all optimizers, `optimizer` is its order of appearance, `learning_rates` has one entry per parameter group, `digests` one per parameter after the step (empty if not asked
+    for).
+    """
+
+    step: int
+    optimizer: int
+    learning_rates: tuple[float, ...]
+    digests: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Printed:
+    """The script wrote a line to its standard output."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class RunEnded:
+    """The script is over: `stopped` by the observer, or by itself with `status`.
+
+    `error` is its traceback if it raised one, `neutralised` names the randomness inside the model that was switched off, `remarks` what the reader has to know.
+    """
+
+    status: int
+    stopped: bool
+    error: str | None
+    neutralised: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+
+
+Event = PassBegan | PassPlanned | BatchLoaded | BackwardRan | OptimizerBegan | OptimizerStepped | Printed | RunEnded

@@ -1,0 +1,55 @@
+"""What a reader of the stream may override in an observed run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from hora.script.events import Samples
+
+
+@dataclass(frozen=True)
+class Replay:
+    """Global batches recorded in another run, to be handed out again.
+
+    Attributes
+    ----------
+    batches
+        For each pass, ``(loader, number)``, its global batches as dataset indices.
+    permutation
+        Seed of a permutation *within* each batch; None keeps the order.
+    """
+
+    batches: Mapping[tuple[str, int], tuple[Samples, ...]]
+    permutation: int | None = None
+
+
+@dataclass(frozen=True)
+class Knobs:
+    """How an observed run differs from a plain one.
+
+    Attributes
+    ----------
+    steps
+        The run ends when it asks for one training batch (or, without a loader, one optimizer step) more than this.
+    pass_length
+        Each pass over a loader is cut to this many batches, of which the last is the pass's own last one.
+    seed
+        State that all generators of random numbers have when the script starts.
+    replay
+        Global batches to hand out instead of the script's own.
+    neutralise
+        Switch off the randomness inside the model (dropout), which no two runs draw alike.
+    float64
+        Train in double precision, where the order of additions hardly shows.
+    digests
+        Report a digest of every parameter after each step, to compare workers by.
+    """
+
+    steps: int
+    pass_length: int
+    seed: int
+    replay: Replay = field(default_factory=lambda: Replay({}))
+    neutralise: bool = False
+    float64: bool = False
+    digests: bool = False

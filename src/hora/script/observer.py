@@ -1,0 +1,232 @@
+"""Run a script in this process, as `python SCRIPT ARGS` would, and report what it does.
+
+Everything that is patched is patched here or in a context manager entered here, for the time that the script runs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import runpy
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, Protocol, TextIO
+
+import torch
+from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
+from torch.utils.data import DataLoader
+
+from hora.script.batchnorm import synchronised_batch_norm
+from hora.script.events import BackwardRan, Event, OptimizerBegan, OptimizerStepped, Printed, RunEnded
+from hora.script.knobs import Knobs
+from hora.script.naming import NamedTensor, named_parameters
+from hora.script.passes import Passes, StopRun
+from hora.script.precision import float64
+from hora.script.randomness import seed_everything, without_dropout
+
+
+class StepListener(Protocol):
+    """Reads (and may write) an optimizer's tensors around its innermost step."""
+
+    def before_step(self, step: int, optimizer: int, parameters: tuple[NamedTensor, ...]) -> None:
+        """Called when the gradients are as the optimizer will see them."""
+
+    def after_step(self, step: int, optimizer: int, parameters: tuple[NamedTensor, ...]) -> None:
+        """Called when the parameters are updated."""
+
+
+class Observer:
+    """The eyes on one run of one script, on worker `rank` of `size`."""
+
+    def __init__(self, emit: Callable[[Event], None], knobs: Knobs, listener: StepListener | None = None) -> None:
+        self._emit, self._knobs, self._listener = emit, knobs, listener
+        rank, size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+        self._passes = Passes(knobs, rank, size, emit)
+        self._optimizers: dict[torch.optim.Optimizer, tuple[int, tuple[NamedTensor, ...]]] = {}
+        self._steps = 0
+        self._about_to_step: torch.optim.Optimizer | None = None
+        self._neutralised: dict[str, None] = {}
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Patch torch and the standard output for as long as the context lasts."""
+        with ExitStack() as patches:
+            patches.enter_context(self._watch_loaders())
+            patches.enter_context(self._watch_backward())
+            patches.enter_context(_Lines.watching(lambda line: self._emit(Printed(line))))
+            for hook in (
+                register_optimizer_step_pre_hook(self._before_step),
+                register_optimizer_step_post_hook(self._after_step),
+            ):
+                patches.callback(hook.remove)
+            if self._knobs.neutralise:
+                patches.enter_context(without_dropout(self._note_neutralised))
+                patches.enter_context(synchronised_batch_norm(self._note_neutralised))
+            if self._knobs.float64:
+                patches.enter_context(float64())
+            yield
+
+    def ended(self, *, status: int, stopped: bool, error: str | None) -> RunEnded:
+        """Sum the run up."""
+        return RunEnded(status, stopped, error, tuple(self._neutralised), tuple(self._passes.remarks))
+
+    def _note_neutralised(self, what: str) -> None:
+        self._neutralised[what] = None
+
+    @contextmanager
+    def _watch_loaders(self) -> Iterator[None]:
+        walk, length = DataLoader.__iter__, DataLoader.__len__
+        passes = self._passes
+        DataLoader.__iter__ = lambda loader: passes.walk(loader, walk)  # type: ignore[method-assign, assignment, return-value]
+        DataLoader.__len__ = lambda loader: passes.length(length(loader))  # type: ignore[method-assign]
+        try:
+            yield
+        finally:
+            DataLoader.__iter__ = walk  # type: ignore[method-assign]
+            DataLoader.__len__ = length  # type: ignore[method-assign]
+
+    @contextmanager
+    def _watch_backward(self) -> Iterator[None]:
+        backward = torch.autograd.backward
+
+        def watched(tensors: Any, *args: Any, **kwargs: Any) -> None:
+            backward(tensors, *args, **kwargs)
+            starts = [tensors] if isinstance(tensors, torch.Tensor) else list(tensors)
+            whole = all(start.numel() == 1 for start in starts)
+            self._emit(BackwardRan(float(sum(start.detach().double().item() for start in starts)) if whole else None))
+
+        # Tensor.backward looks this name up at each call, so both ways into the engine pass here.
+        torch.autograd.backward = watched  # type: ignore[assignment]
+        try:
+            yield
+        finally:
+            torch.autograd.backward = backward
+
+    def _before_step(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+        # A subclass that calls super().step() passes here twice; only the innermost, the last before a post hook,
+        # counts.
+        if self._about_to_step is not optimizer and not self._passes.training and self._steps >= self._knobs.steps:
+            raise StopRun
+        self._about_to_step = optimizer
+        index, parameters = self._known(optimizer)
+        if self._listener is not None and not _has_closure(args, kwargs):
+            self._listener.before_step(self._steps, index, parameters)
+
+    def _after_step(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+        if self._about_to_step is not optimizer:
+            return
+        self._about_to_step = None
+        index, parameters = self._known(optimizer)
+        if self._listener is not None:
+            if _has_closure(args, kwargs):
+                self._listener.before_step(self._steps, index, parameters)
+            self._listener.after_step(self._steps, index, parameters)
+        self._passes.note_step()
+        rates = tuple(float(group.get("lr", float("nan"))) for group in optimizer.param_groups)
+        self._emit(OptimizerStepped(self._steps, index, rates, self._digests(parameters)))
+        self._steps += 1
+
+    def _known(self, optimizer: torch.optim.Optimizer) -> tuple[int, tuple[NamedTensor, ...]]:
+        index, parameters = self._optimizers.get(optimizer, (len(self._optimizers), ()))
+        if len(parameters) != sum(len(group["params"]) for group in optimizer.param_groups):
+            parameters = named_parameters(optimizer)
+        if optimizer not in self._optimizers:
+            self._emit(OptimizerBegan(index, self._digests(parameters)))
+        self._optimizers[optimizer] = index, parameters
+        return index, parameters
+
+    def _digests(self, parameters: tuple[NamedTensor, ...]) -> tuple[tuple[str, str], ...]:
+        return tuple((p.name, _digest(p.tensor)) for p in parameters) if self._knobs.digests else ()
+
+
+def observe(
+    script: Path,
+    args: Sequence[str],
+    emit: Callable[[Event], None],
+    knobs: Knobs,
+    listener: StepListener | None = None,
+) -> RunEnded:
+    """Run `script` with `args` in this process under `knobs`, and tell `emit` what happens.
+
+    The last event, which is also returned, says how the run ended. Nothing that the script raises leaves this function.
+
+    Parameters
+    ----------
+    script
+        A Python file; it sees itself as ``__main__``, and its own directory first on ``sys.path``.
+    args
+        Its arguments.
+    emit
+        Called with each event, in order, in the script's own thread of execution.
+    knobs
+        What is overridden.
+    listener
+        Reads the tensors around each optimizer step.
+    """
+    observer = Observer(emit, knobs, listener)
+    sys.argv = [str(script), *args]
+    sys.path[0] = str(script.parent)
+    seed_everything(knobs.seed)
+    status, stopped, error = 0, False, None
+    try:
+        with observer.watching():
+            runpy.run_path(str(script), run_name="__main__")
+    except StopRun:
+        stopped = True
+    except SystemExit as exit_:
+        status = exit_.code if isinstance(exit_.code, int) else int(exit_.code is not None)
+    except BaseException as failure:
+        status, error = 1, _script_traceback(failure, script)
+    ended = observer.ended(status=status, stopped=stopped, error=error)
+    emit(ended)
+    return ended
+
+
+def _has_closure(args: Any, kwargs: Any) -> bool:
+    # The hooks see step's own arguments, the optimizer first.
+    return (len(args) > 1 and args[1] is not None) or kwargs.get("closure") is not None
+
+
+def _digest(tensor: torch.Tensor) -> str:
+    data = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)
+    return hashlib.blake2b(bytes(data.untyped_storage())[: data.numel()], digest_size=8).hexdigest()
+
+
+def _script_traceback(failure: BaseException, script: Path) -> str:
+    """Format an exception as the script's own interpreter would have: from its first frame on."""
+    frames = failure.__traceback__
+    while frames is not None and frames.tb_frame.f_code.co_filename != str(script):
+        frames = frames.tb_next
+    return "".join(traceback.format_exception(type(failure), failure, frames or failure.__traceback__))
+
+
+class _Lines:
+    """Standard output that is passed on, and reported line by line."""
+
+    def __init__(self, out: TextIO, report: Callable[[str], None]) -> None:
+        self._out, self._report, self._line = out, report, ""
+
+    def write(self, text: str) -> int:
+        *whole, self._line = (self._line + text).split("\n")
+        for line in whole:
+            self._report(line)
+        return self._out.write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._out, name)
+
+    @classmethod
+    @contextmanager
+    def watching(cls, report: Callable[[str], None]) -> Iterator[None]:
+        out = sys.stdout
+        lines = cls(out, report)
+        sys.stdout = lines  # type: ignore[assignment]
+        try:
+            yield
+        finally:
+            sys.stdout = out
+            if lines._line:
+                report(lines._line)

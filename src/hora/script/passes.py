@@ -1,0 +1,208 @@
+"""Observe and override what DataLoaders hand out: which batches a pass holds, and which samples reach this worker.
+
+Two places are wrapped. The *outer* one, what the loader really fetches, tells the samples that this worker is handed.
+The *inner* one, the script's own batch sampler below the runtime's dealing, is where a pass is shortened and where
+recorded global batches are put in place of drawn ones, so that the dealing itself stays part of what is observed. A
+loader that the runtime does not deal has both in the same place; in a replay its batches are then cut here, whatever
+its script does to shard them.
+"""
+
+from __future__ import annotations
+
+import random
+import weakref
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch.utils.data import DataLoader, IterableDataset
+
+from hora.script.events import BatchLoaded, Event, PassBegan, PassPlanned, Samples
+from hora.script.knobs import Knobs
+from hora.script.precision import in_float64
+from hora.torch.deal import DealtBatchSampler
+
+# A sampler that draws more samples than this in one pass is taken for endless and not walked to its end.
+_ENDLESS = 5_000_000
+
+
+class StopRun(BaseException):
+    """Ends an observed run; not an Exception, so that a script's own handlers let it through."""
+
+
+@dataclass
+class _Walked:
+    """A loader that was walked at least once; `handed` queues the samples drawn for this worker and not yet loaded."""
+
+    name: str
+    number: int = -1
+    handed: deque[Samples] = field(default_factory=deque)
+
+
+class Passes:
+    """The passes over all DataLoaders of a run, on worker `rank` of `size`."""
+
+    def __init__(self, knobs: Knobs, rank: int, size: int, emit: Callable[[Event], None]) -> None:
+        self._knobs, self._rank, self._size, self._emit = knobs, rank, size, emit
+        self._walked: weakref.WeakKeyDictionary[DataLoader[Any], _Walked] = weakref.WeakKeyDictionary()
+        self._same_name: Counter[str] = Counter()
+        self._training: set[str] = set()
+        self._last_loaded: str | None = None
+        self._training_batches = 0
+        self.remarks: dict[str, None] = {}
+        self.float64 = knobs.float64
+
+    @property
+    def training(self) -> bool:
+        """Whether an optimizer has stepped on a batch of any loader."""
+        return bool(self._training)
+
+    def note_step(self) -> None:
+        """Remember that an optimizer steps on the batch that was loaded last: its loader is one that trains."""
+        if self._last_loaded is not None and self._last_loaded not in self._training:
+            self._training.add(self._last_loaded)
+            self._training_batches += 1
+
+    def length(self, own: int) -> int:
+        """Tell how many batches a pass of `own` batches has under observation."""
+        return min(own, self._knobs.pass_length)
+
+    def walk(self, loader: DataLoader[Any], original: Callable[[DataLoader[Any]], Iterator[Any]]) -> Iterator[Any]:
+        """Begin a pass over `loader`, whose own `__iter__` is `original`."""
+        walked = self._walked.get(loader)
+        if walked is None:
+            walked = self._walked[loader] = _Walked(self._name(loader))
+        walked.number += 1
+        walked.handed = deque()
+        source = loader.batch_sampler
+        dealt = isinstance(source, DealtBatchSampler)
+        self._emit(PassBegan(walked.name, walked.number, dealt))
+        if source is None or isinstance(loader.dataset, IterableDataset):
+            self.remarks[f"{walked.name} gives its samples no numbers: its batches are not followed"] = None
+            return original(loader)
+        if isinstance(source, DealtBatchSampler):
+            if not isinstance(source.batches, _Planned):
+                source.batches = _Planned(source.batches, self, walked)
+            fetched: Iterable[Any] = source
+        else:
+            fetched = _Planned(source, self, walked, cut=True)
+        # The loader keeps its own sampler for whoever asks; only the iterator made here reads through the tap.
+        loader.__dict__["batch_sampler"] = _Tap(fetched, walked)
+        try:
+            iterator = original(loader)
+        finally:
+            loader.__dict__["batch_sampler"] = source
+        return _Watched(iterator, walked, self)
+
+    def plan(self, walked: _Walked, own: Iterable[Any], cut: bool) -> Iterator[list[int]]:
+        """Yield the global batches of the pass that `walked` is in; `cut` them for this worker in a replay."""
+        recorded = self._knobs.replay.batches.get((walked.name, walked.number))
+        if recorded is None:
+            batches, samples = self._drawn(own)
+        else:
+            batches, samples = [self._permuted(batch) for batch in recorded], sum(map(len, recorded))
+        self._emit(PassPlanned(walked.name, walked.number, tuple(map(tuple, batches)), samples))
+        for batch in batches:
+            if recorded is None or not cut or self._size == 1:
+                yield batch
+            else:
+                yield (
+                    batch[len(batch) * self._rank // self._size : len(batch) * (self._rank + 1) // self._size]
+                    or batch[:1]
+                )
+
+    def loaded(self, walked: _Walked, index: int) -> None:
+        """Report that a batch reaches the script, and end the run when it has had enough of them."""
+        if walked.name in self._training:
+            if self._training_batches >= self._knobs.steps:
+                raise StopRun
+            self._training_batches += 1
+        self._last_loaded = walked.name
+        self._emit(BatchLoaded(walked.name, walked.number, index, walked.handed.popleft()))
+
+    def _drawn(self, own: Iterable[Any]) -> tuple[list[list[int]], int]:
+        """Draw a whole pass, as the script would for its random numbers too; shorten it, and count what it held."""
+        first: list[list[int]] = []
+        last: list[int] | None = None
+        samples = 0
+        for batch in own:
+            if last is not None and len(first) < self._knobs.pass_length - 1:
+                first.append(last)
+            last = [int(sample) for sample in batch]
+            samples += len(last)
+            if samples > _ENDLESS:
+                self.remarks[f"a pass draws more than {_ENDLESS:,} samples: taken for endless"] = None
+                break
+        return ([*first, last] if last is not None else []), samples
+
+    def _name(self, loader: DataLoader[Any]) -> str:
+        try:
+            length = str(len(loader.dataset))  # type: ignore[arg-type]
+        except TypeError:
+            length = "stream"
+        name = f"{type(loader.dataset).__name__}[{length}]"
+        self._same_name[name] += 1
+        return name if self._same_name[name] == 1 else f"{name}#{self._same_name[name]}"
+
+    def _permuted(self, batch: Samples) -> list[int]:
+        seed = self._knobs.replay.permutation
+        return list(batch) if seed is None else random.Random(f"{seed} {batch}").sample(batch, len(batch))
+
+
+class _Planned:
+    """A batch sampler whose batches the observer decides; everything else is the script's own sampler's."""
+
+    def __init__(self, own: Iterable[Any], passes: Passes, walked: _Walked, *, cut: bool = False) -> None:
+        self._own, self._passes, self._walked, self._cut = own, passes, walked, cut
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return self._passes.plan(self._walked, self._own, self._cut)
+
+    def __len__(self) -> int:
+        return len(self._own)  # type: ignore[arg-type]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._own, name)
+
+
+class _Tap:
+    """A batch sampler that notes what it hands on."""
+
+    def __init__(self, source: Iterable[Any], walked: _Walked) -> None:
+        self._source, self._walked = source, walked
+
+    def __iter__(self) -> Iterator[Any]:
+        # The source is walked at once, as the loader does, and not when the first batch is drawn.
+        return self._noting(iter(self._source), self._walked.handed)
+
+    def __len__(self) -> int:
+        return len(self._source)  # type: ignore[arg-type]
+
+    @staticmethod
+    def _noting(batches: Iterator[Any], handed: deque[Samples]) -> Iterator[Any]:
+        for batch in batches:
+            handed.append(tuple(map(int, batch)))
+            yield batch
+
+
+class _Watched:
+    """A DataLoader's iterator that reports each batch as the script receives it."""
+
+    def __init__(self, iterator: Iterator[Any], walked: _Walked, passes: Passes) -> None:
+        self._iterator, self._walked, self._passes, self._index = iterator, walked, passes, 0
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        batch = next(self._iterator)
+        self._passes.loaded(self._walked, self._index)
+        self._index += 1
+        return in_float64(batch) if self._passes.float64 else batch
+
+    def __len__(self) -> int:
+        return len(self._iterator)  # type: ignore[arg-type]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._iterator, name)
