@@ -1,0 +1,148 @@
+"""Which samples the workers trained on: those that one worker would have had, each as often."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+
+from hora.script.events import BatchLoaded, PassBegan, PassPlanned, Samples
+from hora.verify.result import Difference
+from hora.verify.runs import Run
+
+Pass = tuple[str, int]
+
+
+def first_difference(reference: Run, free: Run) -> tuple[Difference, str] | None:
+    """Compare the samples of each training pass with the reference's; returns the first difference and its rule."""
+    expected = {(loader, number): batches for loader, number, batches in reference.training_passes()}
+    handed = [_handed(free, rank) for rank in range(free.workers)]
+    for key, batches in expected.items():
+        found = (
+            _disagreement(key, free)
+            or _batch_sizes(key, batches, handed, ended=not free.failed)
+            or _repeats(key, batches, handed)
+            or _whole_pass(key, reference, free)
+        )
+        if found is not None:
+            return found
+    return _reshuffling(expected, free)
+
+
+def _handed(run: Run, rank: int) -> dict[Pass, dict[int, Samples]]:
+    handed: dict[Pass, dict[int, Samples]] = defaultdict(dict)
+    for batch in run.of(BatchLoaded, rank):
+        handed[batch.loader, batch.number][batch.index] = batch.samples
+    return handed
+
+
+def replay_difference(reference: Run, replayed: Run) -> tuple[Difference, str] | None:
+    """Compare what a replay handed the workers with the global batches that were recorded."""
+    handed = [_handed(replayed, rank) for rank in range(replayed.workers)]
+    for loader, number, batches in reference.training_passes():
+        for index, batch in enumerate(batches):
+            slices = [worker[loader, number].get(index) for worker in handed]
+            if None in slices or len(batch) < len(handed):
+                continue
+            found = Counter(sample for slice_ in slices if slice_ is not None for sample in slice_)
+            if found != Counter(batch):
+                wrong = next(iter((found - Counter(batch)) + (Counter(batch) - found)))
+                where = f"global batch {index} of pass {number} over {loader}"
+                detail = f"{where} is dealt with sample {wrong} {found[wrong]} times"
+                return _samples(index, detail), "HR201"
+    return None
+
+
+def _batch_sizes(
+    key: Pass, batches: tuple[Samples, ...], handed: list[dict[Pass, dict[int, Samples]]], *, ended: bool
+) -> tuple[Difference, str] | None:
+    for index, batch in enumerate(batches):
+        slices = [worker[key][index] for worker in handed if index in worker[key]]
+        if len(slices) < len(handed):
+            if not ended:
+                return None
+            missing = next(rank for rank, worker in enumerate(handed) if index not in worker[key])
+            if all(index not in worker[key] for worker in handed):
+                detail = f"global batch {index} of pass {key[1]} over {key[0]} reaches no worker"
+            else:
+                detail = f"global batch {index} of pass {key[1]} over {key[0]} never reaches worker {missing}"
+            return _samples(index, detail), "HR201"
+        count = sum(map(len, slices))
+        # A slice that would be empty borrows samples, which then weigh nothing.
+        if count != len(batch) and len(batch) >= len(handed):
+            detail = (
+                f"global batch {index} of pass {key[1]} over {key[0]} holds {count} samples on "
+                f"{len(handed)} workers, and {len(batch)} on one"
+            )
+            return _samples(index, detail), "HR201"
+    return None
+
+
+def _repeats(
+    key: Pass, batches: tuple[Samples, ...], handed: list[dict[Pass, dict[int, Samples]]]
+) -> tuple[Difference, str] | None:
+    most = max(Counter(sample for batch in batches for sample in batch).values(), default=0)
+    seen: dict[int, list[tuple[int, int]]] = defaultdict(list)
+    for index, batch in enumerate(batches):
+        if len(batch) < len(handed):
+            continue
+        for rank, worker in enumerate(handed):
+            for sample in worker[key].get(index, ()):
+                seen[sample].append((index, rank))
+                if len(seen[sample]) > most:
+                    (first, one), *_ = seen[sample]
+                    detail = (
+                        f"sample {sample} of {key[0]} is trained on again in pass {key[1]}: by worker {one} in global "
+                        f"batch {first}, by worker {rank} in global batch {index}"
+                    )
+                    return _samples(index, detail), "HR201"
+    return None
+
+
+def _disagreement(key: Pass, free: Run) -> tuple[Difference, str] | None:
+    """A dealt pass is walked by every worker; all must have drawn the same batches."""
+    dealt = any((p.loader, p.number) == key and p.dealt for p in free.of(PassBegan))
+    plans = [_plan(key, free, rank) for rank in range(free.workers)]
+    if not dealt or plans[0] is None:
+        return None
+    for rank, plan in enumerate(plans):
+        if plan is not None and plan.batches != plans[0].batches:
+            pairs = zip(plan.batches, plans[0].batches, strict=False)
+            index = next((i for i, (a, b) in enumerate(pairs) if a != b), 0)
+            detail = f"workers 0 and {rank} draw different global batches {index} in pass {key[1]} over {key[0]}"
+            return _samples(index, detail), "HR502"
+    return None
+
+
+def _whole_pass(key: Pass, reference: Run, free: Run) -> tuple[Difference, str] | None:
+    """Count the samples of the pass before it was shortened."""
+    one, dealt = _plan(key, reference, 0), any((p.loader, p.number) == key and p.dealt for p in free.of(PassBegan))
+    plans = [_plan(key, free, rank) for rank in range(free.workers)]
+    if one is None or any(plan is None for plan in plans):
+        return None
+    counts = [plan.samples for plan in plans if plan is not None]
+    several = counts[0] if dealt else sum(counts)
+    if several == one.samples:
+        return None
+    detail = (
+        f"a whole pass over {key[0]} trains on {several} samples on {free.workers} workers, and on {one.samples} on one"
+    )
+    return _samples(0, detail), "HR201"
+
+
+def _reshuffling(expected: dict[Pass, tuple[Samples, ...]], free: Run) -> tuple[Difference, str] | None:
+    """Where one worker meets another order in each pass, several must, too."""
+    for loader in {loader for loader, _ in expected}:
+        orders = [expected[key] for key in expected if key[0] == loader]
+        again = [plan.batches for plan in free.of(PassPlanned) if plan.loader == loader]
+        if len(orders) > 1 and len(set(orders)) == len(orders) and len(again) > 1 and again[0] == again[1]:
+            return _samples(
+                0, f"the second pass over {loader} has the order of the first; on one worker it is shuffled again"
+            ), "HR202"
+    return None
+
+
+def _plan(key: Pass, run: Run, rank: int) -> PassPlanned | None:
+    return next((plan for plan in run.of(PassPlanned, rank) if (plan.loader, plan.number) == key), None)
+
+
+def _samples(index: int, detail: str) -> Difference:
+    return Difference("samples", index, None, None, None, detail)

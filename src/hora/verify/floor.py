@@ -1,0 +1,65 @@
+"""The noise floor: how far two correct computations of the same step lie apart, measured on the script at hand.
+
+One worker trains on the same global batches, permuted within; nothing but the order of additions changes. What differs
+then is noise, and a difference between one worker and several means something only well above it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from statistics import median
+
+from hora.verify.reference import Compared, TensorDifference
+from hora.verify.result import Precision
+
+# A tensor that noise alone moves by this share of its layer's gradient cannot be judged (a bias in front of BatchNorm).
+NOISE = 1e-2
+# Several workers add in another order than any permutation within a batch does: a sum of partial sums.
+MARGIN = 100.0
+# Single precision decides a ReLU or a maximum differently where two correct computations straddle its kink; one
+# flipped unit moves its layer's gradient by up to about this much. Double precision meets a kink a billion times more
+# rarely.
+KINK: dict[Precision, float] = {"float64": 0.0, "float32": 1e-3}
+
+
+@dataclass(frozen=True)
+class Floor:
+    """The floor of each tensor, for its gradient and for its update."""
+
+    precision: Precision
+    tensors: dict[tuple[Compared, str], float]
+
+    @classmethod
+    def measured(cls, precision: Precision, permuted: Iterable[TensorDifference]) -> Floor:
+        """Take the largest difference of each tensor over all steps of all permuted runs."""
+        tensors: dict[tuple[Compared, str], float] = {}
+        for found in permuted:
+            key = found.quantity, found.tensor
+            tensors[key] = max(tensors.get(key, 0.0), found.difference)
+        return cls(precision, tensors)
+
+    def judges(self, found: TensorDifference) -> bool:
+        """Whether a difference of this tensor can mean anything."""
+        return self.tensors.get((found.quantity, found.tensor), 0.0) <= NOISE
+
+    def allowed(self, found: TensorDifference) -> float:
+        """The largest difference that passes for noise; never below what the precision can resolve."""
+        own = self.tensors.get((found.quantity, found.tensor), 0.0)
+        alike = [floor for (quantity, _), floor in self.tensors.items() if quantity == found.quantity]
+        typical = median(alike) if alike else 0.0
+        return max(MARGIN * max(own, typical, _RESOLUTION[self.precision]), KINK[self.precision])
+
+    @property
+    def largest(self) -> float:
+        """The floor of the noisiest gradient that is judged."""
+        judged = [f for (quantity, _), f in self.tensors.items() if quantity == "gradient" and f <= NOISE]
+        return max(judged, default=0.0)
+
+    @property
+    def unjudged(self) -> tuple[str, ...]:
+        """The tensors whose gradients are noise."""
+        return tuple(name for (quantity, name), f in self.tensors.items() if quantity == "gradient" and f > NOISE)
+
+
+_RESOLUTION: dict[Precision, float] = {"float64": 2.0**-52, "float32": 2.0**-23}

@@ -1,0 +1,89 @@
+"""One observed run, as `verify` asks a worker process for it: a JSON file that all workers of the run read."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from hora.script import Knobs, Replay
+from hora.script.events import Samples
+
+PlannedPass = tuple[str, int, tuple[Samples, ...]]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What each worker of a run does.
+
+    Attributes
+    ----------
+    script, args
+        The script as it stands in the run's scratch directory, and its arguments.
+    directory
+        Where the run's traces go, one file per worker.
+    scratch
+        The directories that the script may write in; the first is its working directory.
+    reference
+        Where the reference's steps are.
+    records
+        This run is the reference: it writes its steps there. Else `compares` tells whether it is held against it.
+    seed_by_worker
+        Each worker starts with random numbers of its own, so that what the script does not equalise shows.
+    replay
+        The global batches to hand out, as ``(loader, pass, batches)``.
+    """
+
+    script: str
+    args: tuple[str, ...]
+    directory: str
+    scratch: tuple[str, ...]
+    reference: str
+    records: bool
+    compares: bool
+    steps: int
+    pass_length: int
+    seed: int
+    seed_by_worker: bool
+    neutralise: bool
+    float64: bool
+    digests: bool
+    replay: tuple[PlannedPass, ...] = ()
+    permutation: int | None = None
+
+    def write(self, path: Path) -> None:
+        """Write the file that the workers read."""
+        path.write_text(json.dumps(asdict(self)), encoding="utf-8")
+
+    @classmethod
+    def read(cls, path: Path) -> Job:
+        """Read it, in a worker."""
+        fields: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        for name, value in fields.items():
+            if isinstance(value, list):
+                fields[name] = tuple(value)
+        return cls(**fields)
+
+    def knobs(self, rank: int) -> Knobs:
+        """What worker `rank` overrides in the script's run."""
+        recorded = {(loader, number): tuple(map(tuple, batches)) for loader, number, batches in self.replay}
+        return Knobs(
+            steps=self.steps,
+            pass_length=self.pass_length,
+            seed=self.seed + (1 + rank if self.seed_by_worker else 0),
+            replay=Replay(recorded, self.permutation),
+            neutralise=self.neutralise,
+            float64=self.float64,
+            digests=self.digests,
+        )
+
+
+def trace_path(directory: Path, rank: int) -> Path:
+    """Where worker `rank` writes its events."""
+    return directory / f"events-{rank}.jsonl"
+
+
+def differences_path(directory: Path, rank: int) -> Path:
+    """Where worker `rank` writes its differences from the reference."""
+    return directory / f"differences-{rank}.jsonl"

@@ -1,0 +1,235 @@
+"""From what the runs saw to a verdict: the first thing in which several workers part from one, and its rule.
+
+The order of the questions is that of cause and effect: other samples or another start make other gradients, other
+gradients make other parameters, other parameters make other metrics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from hora.script.events import BatchLoaded, OptimizerBegan, OptimizerStepped
+from hora.verify import coverage, printed
+from hora.verify.floor import Floor
+from hora.verify.reference import TensorDifference
+from hora.verify.result import Difference, Precision, Verification
+from hora.verify.runs import Run
+
+Finding = tuple[Difference, str | None]
+
+# What to do about each rule that a pattern of differences points to.
+_ADVICE = {
+    "HR201": "Deal the training loader: loader = hvd.deal(loader)",
+    "HR202": "Reshuffle in each epoch: sampler.set_epoch(epoch), or deal the loader with hvd.deal",
+    "HR206": "Weigh the loss by the worker's share: (loss * loader.weight).backward()",
+    "HR301": "Wrap each optimizer that steps: optimizer = hvd.DistributedOptimizer(optimizer)",
+    "HR302": "Start all workers alike: hvd.broadcast_parameters(model.state_dict(), root_rank=0)",
+    "HR401": "Keep the learning rate of one worker where the global batch is kept",
+    "HR402": "Count epochs and schedules in global batches, as one worker does",
+    "HR502": "Draw permutations from one random state on all workers: deal the loader with hvd.deal",
+    "HR601": "Reduce the metric over the workers before it is printed: hvd.allreduce(total, op=hvd.Sum)",
+}
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The runs of a verification: one worker, its permuted repetitions, and several workers, free and replayed."""
+
+    reference: Run
+    permuted: tuple[Run, ...]
+    free: Run
+    replayed: Run
+    precision: Precision
+
+
+def judge(evidence: Evidence, *, next_command: str) -> Verification:
+    """Weigh the evidence; `next_command` is what to do after a clean verdict."""
+    reference, replayed = evidence.reference, evidence.replayed
+    floor = Floor.measured(evidence.precision, _worst(evidence.permuted))
+    gradients = [d for d in _worst([replayed]) if d.quantity == "gradient" and floor.judges(d)]
+    base = Verification(
+        verdict="equivalent",
+        why="",
+        next=next_command,
+        workers=replayed.workers,
+        steps=len(reference.steps()),
+        max_relative_difference=max((d.difference for d in gradients), default=None),
+        noise_floor=floor.largest,
+        precision=evidence.precision,
+        neutralised=_unique(end.neutralised for run in (reference, replayed) for end in run.ended()),
+        unjudged=floor.unjudged,
+        remarks=_unique(end.remarks for run in (reference, evidence.free) for end in run.ended()),
+    )
+    found = next(_findings(evidence, floor), None)
+    if found is not None:
+        difference, cause = found
+        return replace(
+            base,
+            verdict="not-equivalent",
+            why=difference.detail,
+            next=_ADVICE.get(cause or "", "Look at what the script computes at that place, and hora convert --diff"),
+            first_difference=difference,
+            cause=cause,
+        )
+    if not gradients:
+        why = (
+            "every gradient is noise: one worker on the same batches, permuted within, already computes something else"
+        )
+        advice = "Make the script deterministic: its data or its model draw random numbers in the order of the samples"
+        return replace(base, verdict="cannot-tell", why=why, next=advice)
+    normalised = " with synchronised BatchNorm" if "BatchNorm" in base.neutralised else ""
+    why = f"{base.workers} workers compute what one worker computes{normalised}, in each of {base.steps} steps"
+    return replace(base, why=why)
+
+
+def _findings(evidence: Evidence, floor: Floor) -> Iterator[Finding]:
+    """All that differs, causes before effects."""
+    reference, free, replayed = evidence.reference, evidence.free, evidence.replayed
+    yield from _some(coverage.first_difference(reference, free))
+    yield from _some(coverage.replay_difference(reference, replayed))
+    yield from _some(_unequal_start(free))
+    yield from _some(_failure(free, "as it is"))
+    yield from _some(_failure(replayed, "on the batches of one worker"))
+    yield from _some(_learning_rates(reference, replayed))
+    yield from _some(_tensors(evidence, floor))
+    yield from _some(_step_count(reference, replayed))
+    yield from _some(_disagreement(free))
+    yield from _some(_printed(evidence))
+
+
+def _unique(groups: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(item for group in groups for item in group))
+
+
+def _some(finding: Finding | None) -> Iterable[Finding]:
+    return () if finding is None else (finding,)
+
+
+def _worst(runs: Iterable[Run]) -> list[TensorDifference]:
+    """For each tensor of each step, the largest difference over all workers of all runs, in order of steps."""
+    worst: dict[tuple[int, str, str], TensorDifference] = {}
+    for run in runs:
+        for differences in run.differences:
+            for found in differences:
+                key = found.step, found.quantity, found.tensor
+                if key not in worst or not found.difference <= worst[key].difference:
+                    worst[key] = found
+    return sorted(worst.values(), key=lambda found: found.step)
+
+
+def _failure(run: Run, how: str) -> Finding | None:
+    if not run.failed:
+        return None
+    failure = run.result.first_failure
+    who = "the workers" if failure is None else f"worker {failure.rank}"
+    last = (run.error or "no message").strip().splitlines()[-1]
+    step = min(len(run.steps(rank)) for rank in range(run.workers))
+    return Difference("failure", step, None, None, None, f"{who} failed in step {step}, run {how}: {last}"), None
+
+
+def _unequal_start(free: Run) -> Finding | None:
+    """Compare the first parameters of workers whose random states were unequal: the script has to equalise them."""
+    starts = [tuple(free.of(OptimizerBegan, rank)) for rank in range(free.workers)]
+    for own in zip(*starts, strict=False):
+        for tensors in zip(*(begun.digests for begun in own), strict=False):
+            rank = _odd_one_out([digest for _, digest in tensors])
+            if rank is not None:
+                name = tensors[0][0]
+                detail = f"{name} starts with other values on worker {rank} than on worker 0"
+                return Difference("initial parameters", 0, name, None, None, detail), "HR302"
+    return None
+
+
+def _disagreement(free: Run) -> Finding | None:
+    """After each step the workers must hold the same parameters, to the bit."""
+    steps = [free.steps(rank) for rank in range(free.workers)]
+    for own in zip(*steps, strict=False):
+        for tensors in zip(*(step.digests for step in own), strict=False):
+            rank = _odd_one_out([digest for _, digest in tensors])
+            if rank is not None:
+                name = tensors[0][0]
+                detail = f"after step {own[0].step}, {name} differs between workers 0 and {rank}"
+                return Difference("update", own[0].step, name, None, None, detail), "HR301"
+    return None
+
+
+def _odd_one_out(values: Sequence[str]) -> int | None:
+    return next((rank for rank, value in enumerate(values) if value != values[0]), None)
+
+
+def _step_count(reference: Run, replayed: Run) -> Finding | None:
+    one = len(reference.steps())
+    for rank in range(replayed.workers):
+        several = len(replayed.steps(rank))
+        if several != one:
+            detail = f"worker {rank} takes {several} optimizer steps over the batches on which one worker takes {one}"
+            return Difference("steps", min(one, several), None, None, None, detail), "HR402"
+    return None
+
+
+def _learning_rates(reference: Run, replayed: Run) -> Finding | None:
+    for one, several in zip(reference.steps(), replayed.steps(), strict=False):
+        for a, b in zip(one.learning_rates, several.learning_rates, strict=False):
+            if a == a and abs(a - b) > 1e-9 * max(abs(a), abs(b)):
+                detail = (
+                    f"the learning rate of step {one.step} is {b:g} on {replayed.workers} workers, and {a:g} on one"
+                )
+                return Difference(
+                    "learning rate", one.step, None, abs(a - b) / max(abs(a), 1e-30), None, detail
+                ), "HR401"
+    return None
+
+
+def _tensors(evidence: Evidence, floor: Floor) -> Finding | None:
+    """Find the first step at which a gradient, or its update, is out of the noise; there the worst tensor."""
+    over = [d for d in _worst([evidence.replayed]) if floor.judges(d) and not d.difference <= floor.allowed(d)]
+    if not over:
+        return None
+    rank_of = {"initial parameters": 0, "gradient": 1, "update": 2}
+    first = min(over, key=lambda d: (d.step, rank_of[d.quantity], -d.difference))
+    what = {"initial parameters": "start", "gradient": "gradient", "update": "update"}[first.quantity]
+    detail = (
+        f"in step {first.step} the {what} of {first.tensor} differs by {first.difference:.1e} of its layer's; "
+        f"noise explains {floor.allowed(first):.0e}"
+    )
+    return (
+        Difference(first.quantity, first.step, first.tensor, first.difference, floor.allowed(first), detail),
+        _cause(evidence, first, over),
+    )
+
+
+def _cause(evidence: Evidence, first: TensorDifference, over: list[TensorDifference]) -> str | None:
+    """The rule that the pattern of differences points to."""
+    if first.quantity == "initial parameters":
+        return "HR302"
+    if first.quantity != "gradient":
+        return None
+    if _disagreement(evidence.free) is not None:
+        return "HR301"
+    uneven = _uneven_steps(evidence)
+    wrong = {d.step for d in over if d.quantity == "gradient"}
+    return "HR206" if wrong and wrong <= uneven else None
+
+
+def _uneven_steps(evidence: Evidence) -> set[int]:
+    """The steps whose global batch the workers cannot share in equal slices."""
+    batches = {(loader, number): batches for loader, number, batches in evidence.reference.training_passes()}
+    uneven: set[int] = set()
+    size = 0
+    for event in evidence.reference.events[0]:
+        if isinstance(event, BatchLoaded) and (event.loader, event.number) in batches:
+            size = len(event.samples)
+        elif isinstance(event, OptimizerStepped) and size % evidence.replayed.workers:
+            uneven.add(event.step)
+    return uneven
+
+
+def _printed(evidence: Evidence) -> Finding | None:
+    permuted = [run.printed() for run in evidence.permuted]
+    found = printed.first_difference(evidence.reference.printed(), permuted, evidence.replayed.printed())
+    if found is None:
+        return None
+    expected, line = (repr(text.strip()) if text is not None else "nothing" for text in found)
+    detail = f"worker 0 prints {line} where one worker prints {expected}"
+    return Difference("printed", None, None, None, None, detail), "HR601"

@@ -1,0 +1,88 @@
+"""What `verify` answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Answer = Literal["equivalent", "not-equivalent", "cannot-tell"]
+Precision = Literal["float64", "float32"]
+Quantity = Literal[
+    "samples", "steps", "initial parameters", "gradient", "update", "learning rate", "loss", "printed", "failure"
+]
+
+STATUS: dict[Answer, int] = {"equivalent": 0, "not-equivalent": 1, "cannot-tell": 3}
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Where several workers first part from one.
+
+    Attributes
+    ----------
+    quantity
+        What differs.
+    step
+        Optimizer step, from 0; for samples the number of the global batch in its pass.
+    tensor
+        Name of the parameter, None where none is concerned.
+    difference, allowed
+        Norm of the difference over the norm of its layer's gradient (or update), and the most that would pass.
+    detail
+        One sentence for the reader, with the samples or the numbers.
+    """
+
+    quantity: Quantity
+    step: int | None
+    tensor: str | None
+    difference: float | None
+    allowed: float | None
+    detail: str
+
+
+@dataclass(frozen=True)
+class Verification:
+    """The answer, its evidence, and what to do next.
+
+    Attributes
+    ----------
+    verdict
+        Whether the workers train what one worker trains.
+    why, next
+        One sentence each.
+    workers, steps
+        How many workers were compared with one, over how many optimizer steps.
+    max_relative_difference
+        The largest difference of a gradient on its layer's scale, over all steps; None if none was compared.
+    noise_floor
+        The largest such difference between two correct runs of one worker, whose batches are permuted within.
+    precision
+        In which precision gradients were compared.
+    neutralised
+        Randomness inside the model that was switched off for the comparison, and BatchNorm if it was synchronised.
+    unjudged
+        Tensors that are noise: their own floor is too high for a difference to mean anything.
+    first_difference, cause
+        Where they part, and the code of the rule that explains it, None where no rule does.
+    remarks
+        What else the reader has to know.
+    """
+
+    verdict: Answer
+    why: str
+    next: str
+    workers: int
+    steps: int
+    max_relative_difference: float | None = None
+    noise_floor: float | None = None
+    precision: Precision = "float64"
+    neutralised: tuple[str, ...] = ()
+    unjudged: tuple[str, ...] = ()
+    first_difference: Difference | None = None
+    cause: str | None = None
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def status(self) -> int:
+        """The exit status of the command."""
+        return STATUS[self.verdict]

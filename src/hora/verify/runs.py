@@ -1,0 +1,185 @@
+"""Start the observed runs of a verification, and read back what their workers saw."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from hora.launch import local
+from hora.launch.result import RunResult
+from hora.script.events import BatchLoaded, Event, OptimizerStepped, PassPlanned, Printed, RunEnded
+from hora.script.scratch import link_tree
+from hora.script.trace import read_trace
+from hora.verify.job import Job, PlannedPass, differences_path, trace_path
+from hora.verify.reference import TensorDifference, read_differences
+
+_E = TypeVar("_E", bound=Event)
+
+
+@dataclass(frozen=True)
+class Script:
+    """A script as it will be run: where it lies, and its text if that is not the file's own."""
+
+    path: Path
+    args: tuple[str, ...]
+    text: str | None = None
+
+
+@dataclass(frozen=True)
+class Run:
+    """What the workers of one run saw, by rank."""
+
+    workers: int
+    events: tuple[tuple[Event, ...], ...]
+    differences: tuple[tuple[TensorDifference, ...], ...]
+    result: RunResult
+
+    def of(self, kind: type[_E], rank: int = 0) -> Iterator[_E]:
+        """The events of one kind that a worker saw, in order."""
+        return (event for event in self.events[rank] if isinstance(event, kind))
+
+    def steps(self, rank: int = 0) -> tuple[OptimizerStepped, ...]:
+        """The optimizer steps of a worker."""
+        return tuple(self.of(OptimizerStepped, rank))
+
+    def printed(self, rank: int = 0) -> tuple[str, ...]:
+        """The lines that a worker printed."""
+        return tuple(line.text for line in self.of(Printed, rank))
+
+    @property
+    def failed(self) -> bool:
+        """Whether the script failed on any worker, or did not end in time."""
+        return self.result.status != 0
+
+    @property
+    def error(self) -> str | None:
+        """The traceback or exit of the worker that failed first."""
+        failure = self.result.first_failure
+        if failure is None:
+            return "it did not end in time" if self.result.timed_out else None
+        ended = next(self.of(RunEnded, failure.rank), None)
+        return ended.error if ended is not None and ended.error else failure.traceback or failure.how
+
+    def ended(self) -> Iterator[RunEnded]:
+        """How the run ended, for each worker that came to say so."""
+        for rank in range(self.workers):
+            yield from self.of(RunEnded, rank)
+
+    def training_passes(self) -> tuple[PlannedPass, ...]:
+        """The passes whose batches an optimizer stepped on, with their global batches."""
+        planned: dict[tuple[str, int], PlannedPass] = {}
+        training: dict[tuple[str, int], None] = {}
+        loaded: tuple[str, int] | None = None
+        for event in self.events[0]:
+            if isinstance(event, PassPlanned):
+                planned[event.loader, event.number] = (event.loader, event.number, event.batches)
+            elif isinstance(event, OptimizerStepped) and loaded is not None:
+                training[loaded] = None
+            elif isinstance(event, BatchLoaded):
+                loaded = (event.loader, event.number)
+        return tuple(planned[key] for key in training if key in planned)
+
+
+class Runner:
+    """Runs observed scripts, each in a scratch copy of the directory it is called in.
+
+    Parameters
+    ----------
+    directory
+        Where traces, scratch copies and the reference go.
+    steps
+        How many batches (or optimizer steps) each run trains on; its passes are half as long.
+    seed
+        The state of the random numbers that the reference starts with.
+    timeout
+        Seconds that a run may take.
+    """
+
+    def __init__(self, directory: Path, *, steps: int, seed: int, timeout: float) -> None:
+        self._directory, self._steps, self._seed, self._timeout = directory, steps, seed, timeout
+
+    def run(
+        self,
+        name: str,
+        script: Script,
+        workers: int,
+        *,
+        records: bool = False,
+        compares: bool = False,
+        free: bool = False,
+        float64: bool = False,
+        replay: Sequence[PlannedPass] = (),
+        permutation: int | None = None,
+    ) -> Run:
+        """Run `script` on `workers`; `free` lets it draw its own batches and dropout, from unequal random states."""
+        here = self._directory / name
+        here.mkdir(parents=True)
+        temporary = here / "tmp"
+        temporary.mkdir()
+        staged, roots = stage(script, here)
+        job = Job(
+            script=str(staged),
+            args=script.args,
+            directory=str(here),
+            scratch=tuple(map(str, roots)),
+            reference=str(self._directory / ("reference-64" if float64 else "reference-32")),
+            records=records,
+            compares=compares,
+            steps=self._steps,
+            pass_length=max(1, self._steps // 2),
+            seed=self._seed,
+            seed_by_worker=free,
+            neutralise=not free,
+            float64=float64,
+            digests=free,
+            replay=tuple(replay),
+            permutation=permutation,
+        )
+        job.write(here / "job.json")
+        env = {
+            "TMPDIR": str(temporary),
+            "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
+            "HORA_TIMEOUT_SECONDS": str(min(60.0, self._timeout)),
+        }
+        command = [sys.executable, "-m", "hora.verify.worker", str(here / "job.json")]
+        result = local.run(command, workers, env=env, timeout=self._timeout)
+        run = Run(
+            workers,
+            tuple(read_trace(trace_path(here, rank)) for rank in range(workers)),
+            tuple(read_differences(differences_path(here, rank)) for rank in range(workers)),
+            result,
+        )
+        for root in roots:
+            shutil.rmtree(root, ignore_errors=True)
+        return run
+
+
+def stage(script: Script, here: Path) -> tuple[Path, tuple[Path, ...]]:
+    """Make the scratch directories of a run: for the working directory, and for the script's where that is elsewhere.
+
+    Returns the script's place in them, and the directories, the working one first.
+    """
+    origin = Path.cwd()
+    work = here / "work"
+    link_tree(origin, work)
+    roots: tuple[Path, ...] = (work,)
+    path = script.path.absolute()
+    if path.is_relative_to(origin):
+        staged = work / path.relative_to(origin)
+    else:
+        link_tree(path.parent, here / "script")
+        staged, roots = here / "script" / path.name, (work, here / "script")
+    if script.text is not None:
+        for parent in reversed(staged.parents):
+            if parent.is_symlink():
+                target = parent.resolve()
+                parent.unlink()
+                link_tree(target, parent)
+        staged.unlink(missing_ok=True)
+        staged.write_text(script.text, encoding="utf-8", newline="")
+    return staged, roots

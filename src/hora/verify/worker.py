@@ -1,0 +1,37 @@
+"""The process of one worker of an observed run: ``python -m hora.verify.worker JOB``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from hora.script import StepListener, TraceWriter, observe
+from hora.script.scratch import Scratch
+from hora.verify.job import Job, differences_path, trace_path
+from hora.verify.reference import Comparer, Recorder
+
+
+def main(job_path: Path) -> int:
+    """Run the job's script on this worker; returns the script's exit status."""
+    job = Job.read(job_path)
+    rank = int(os.environ.get("RANK", "0"))
+    directory = Path(job.directory)
+    listener: StepListener | None = None
+    if job.records:
+        listener = Recorder(Path(job.reference))
+    elif job.compares:
+        listener = Comparer(Path(job.reference), differences_path(directory, rank))
+    trace = TraceWriter(trace_path(directory, rank))
+    roots = tuple(map(Path, job.scratch))
+    os.chdir(roots[0])
+    with Scratch(roots, free=(directory, Path(job.reference))).guarding():
+        ended = observe(Path(job.script), job.args, trace.write, job.knobs(rank), listener)
+    trace.close()
+    if ended.error is not None:
+        print(ended.error, file=sys.stderr)
+    return ended.status
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))
