@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -58,18 +59,21 @@ def convert(
     The batch size stays the global batch (strong scaling), so the training stays the same. The result still runs with
     plain python.
     """
-    from hora.convert import convert, show, write
+    from hora.convert import convert, write
+    from hora.convert.report import show_code, show_reasons
 
     if (output is not None) + diff + in_place > 1:
         raise HoraError("convert", "more than one of -o, --diff and --in-place", "Give one of them")
     conversion = convert(script)
     target = script if in_place else output
     if not conversion.refusals and target is not None:
-        write(conversion, target)
+        write(conversion, target, in_place=in_place)
     if json_:
         _print_json(conversion)
     else:
-        show(conversion, target, _console(), diff=diff or target is None)
+        if not conversion.refusals and target is None:
+            show_code(conversion, Console(), diff=diff)
+        show_reasons(conversion, Console(stderr=True))
     raise typer.Exit(1 if conversion.refusals else 0)
 
 
@@ -94,6 +98,8 @@ def verify(
 
     errors = Console(stderr=True)
     quiet = json_ or not errors.is_terminal
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _leave)
     with errors.status("verifying", spinner="dots") if not quiet else _nothing() as status:
         result = verify(
             original,
@@ -117,20 +123,27 @@ def verify(
     context_settings={"allow_interspersed_args": False, "ignore_unknown_options": True},
 )
 def run(
-    script: Annotated[Path, typer.Argument(help="A training script for several workers.", show_default=False)],
+    script: Annotated[str, typer.Argument(help="A training script for several workers.", show_default=False)],
     args: Annotated[list[str] | None, typer.Argument(help="The script's own arguments.", show_default=False)] = None,
     workers: Annotated[int, typer.Option("-n", "--workers", help="How many workers to start on this host.")] = 1,
+    module: Annotated[bool, typer.Option("-m", help="SCRIPT names a module, as with python -m.")] = False,
 ) -> None:
     """Start N workers on this host and stay with them; exits with the status of the worker that failed first."""
     from hora.launch import run_script
 
-    raise typer.Exit(run_script(script, [a for i, a in enumerate(args or []) if (i, a) != (0, "--")], workers))
+    own = args or []
+    raise typer.Exit(run_script(script, own[1:] if own[:1] == ["--"] else own, workers=workers, module=module))
 
 
 @app.command()
 def version() -> None:
     """Print Hora's version."""
     print(__version__)
+
+
+def _leave(number: int, _frame: object) -> NoReturn:
+    """End the command in order, from wherever it is: what it started is ended on the way out."""
+    sys.exit(128 + number)
 
 
 @contextmanager
@@ -145,5 +158,4 @@ def _console() -> Console:
 
 
 def _print_json(result: Any) -> None:
-    fields = result.as_dict() if hasattr(result, "as_dict") else dataclasses.asdict(result)
-    print(json.dumps(fields, indent=2))
+    print(json.dumps(dataclasses.asdict(result), indent=2, default=str))

@@ -99,7 +99,7 @@ class Observer:
             self._emit(BackwardRan(float(sum(start.detach().double().item() for start in starts)) if whole else None))
 
         # Tensor.backward looks this name up at each call, so both ways into the engine pass here.
-        torch.autograd.backward = watched  # type: ignore[assignment]
+        torch.autograd.backward = watched
         try:
             yield
         finally:
@@ -223,7 +223,7 @@ class _Lines:
     def watching(cls, report: Callable[[str], None]) -> Iterator[None]:
         out = sys.stdout
         lines = cls(out, report)
-        sys.stdout = lines  # type: ignore[assignment]
+        sys.stdout = lines
         try:
             yield
         finally:

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from hora.launch import local
 from hora.launch.result import RunResult
+from hora.launch.stop import Stop
 from hora.script.events import BatchLoaded, Event, OptimizerStepped, PassPlanned, Printed, RunEnded
 from hora.script.scratch import link_tree
 from hora.script.trace import read_trace
@@ -102,6 +103,11 @@ class Runner:
 
     def __init__(self, directory: Path, *, steps: int, seed: int, timeout: float) -> None:
         self._directory, self._steps, self._seed, self._timeout = directory, steps, seed, timeout
+        self._stop = Stop()
+
+    def stop(self) -> None:
+        """End the runs that are under way, in whichever threads, and those that come."""
+        self._stop.request()
 
     def run(
         self,
@@ -114,9 +120,35 @@ class Runner:
         free: bool = False,
         float64: bool = False,
         replay: Sequence[PlannedPass] = (),
-        permutation: int | None = None,
     ) -> Run:
         """Run `script` on `workers`; `free` lets it draw its own batches and dropout, from unequal random states."""
+        here, result = self._run(
+            name, script, workers, records=records, compares=compares, free=free, float64=float64, replay=replay
+        )
+        return _read(here, workers, result)
+
+    def run_permuted(
+        self, name: str, script: Script, permutations: Sequence[int], *, float64: bool, replay: Sequence[PlannedPass]
+    ) -> tuple[Run, ...]:
+        """Run `script` on one worker and recorded batches, once for each permutation within them."""
+        here, result = self._run(
+            name, script, 1, compares=True, float64=float64, replay=replay, permutations=tuple(permutations)
+        )
+        return tuple(_read(here / str(permutation), 1, result) for permutation in permutations)
+
+    def _run(
+        self,
+        name: str,
+        script: Script,
+        workers: int,
+        *,
+        records: bool = False,
+        compares: bool = False,
+        free: bool = False,
+        float64: bool = False,
+        replay: Sequence[PlannedPass] = (),
+        permutations: tuple[int, ...] = (),
+    ) -> tuple[Path, RunResult]:
         here = self._directory / name
         here.mkdir(parents=True)
         temporary = here / "tmp"
@@ -138,7 +170,7 @@ class Runner:
             float64=float64,
             digests=free,
             replay=tuple(replay),
-            permutation=permutation,
+            permutations=permutations,
         )
         job.write(here / "job.json")
         env = {
@@ -147,16 +179,21 @@ class Runner:
             "HORA_TIMEOUT_SECONDS": str(min(60.0, self._timeout)),
         }
         command = [sys.executable, "-m", "hora.verify.worker", str(here / "job.json")]
-        result = local.run(command, workers, env=env, timeout=self._timeout)
-        run = Run(
-            workers,
-            tuple(read_trace(trace_path(here, rank)) for rank in range(workers)),
-            tuple(read_differences(differences_path(here, rank)) for rank in range(workers)),
-            result,
-        )
+        result = local.run(command, workers, env=env, timeout=self._timeout, stop=self._stop, on_notice=_unheard)
         for root in roots:
             shutil.rmtree(root, ignore_errors=True)
-        return run
+        return here, result
+
+
+def _unheard(notice: str) -> None:
+    """The launcher's remarks on its workers are no part of the verdict."""
+
+
+def _read(here: Path, workers: int, result: RunResult) -> Run:
+    ranks = range(workers)
+    events = tuple(read_trace(trace_path(here, rank)) for rank in ranks)
+    differences = tuple(read_differences(differences_path(here, rank)) for rank in ranks)
+    return Run(workers, events, differences, result)
 
 
 def stage(script: Script, here: Path) -> tuple[Path, tuple[Path, ...]]:

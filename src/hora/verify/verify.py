@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import tempfile
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from hora.errors import HoraError
@@ -13,7 +13,7 @@ from hora.verify.judge import Evidence, judge
 from hora.verify.result import Precision, Verification
 from hora.verify.runs import Run, Runner, Script
 
-PERMUTATIONS = 3
+PERMUTATIONS = (1, 2, 3)
 STEPS = 20
 
 
@@ -83,45 +83,53 @@ def verify(
 def _gather(
     runner: Runner, one: Script, several: Script, workers: int, progress: Callable[[str], None]
 ) -> Evidence | Verification:
-    """Run everything that the verdict needs, two runs at a time; a verdict where already the original cannot be run."""
-    precisions: tuple[Precision, ...] = ("float64", "float32")
-    for precision in precisions:
-        double = precision == "float64"
-        progress(f"one worker, {precision}: the reference")
-        reference = runner.run(f"reference-{precision}", one, 1, records=True, float64=double)
-        if reference.failed and double:
-            continue
-        unusable = _unusable(reference, workers)
-        if unusable is not None:
-            return unusable
-        replay = reference.training_passes()
-        with ThreadPoolExecutor(max_workers=2) as pool:
-            progress(f"{workers} workers, and one worker on permuted batches for the noise floor")
-            replayed = pool.submit(
-                runner.run, f"replayed-{precision}", several, workers, compares=True, float64=double, replay=replay
-            )
-            permuted = [
-                pool.submit(
-                    runner.run,
-                    f"permuted-{precision}-{permutation}",
-                    one,
-                    1,
-                    compares=True,
-                    float64=double,
-                    replay=replay,
-                    permutation=permutation,
-                )
-                for permutation in range(1, PERMUTATIONS + 1)
-            ]
-            free = pool.submit(runner.run, f"free-{precision}", several, workers, free=True)
-            evidence = Evidence(
-                reference, tuple(run.result() for run in permuted), free.result(), replayed.result(), precision
-            )
-        if double and evidence.replayed.failed and not evidence.free.failed:
-            progress("the converted script does not run in float64")
-            continue
-        return evidence
-    raise AssertionError("the float32 reference decides")
+    """Run everything that the verdict needs; a verdict where already the original cannot be run."""
+    with ThreadPoolExecutor(max_workers=3) as pool:
+        try:
+            free = pool.submit(runner.run, "free", several, workers, free=True)
+            gathered = _compared(runner, one, several, workers, "float64", free, pool, progress)
+            if gathered is None:
+                progress("float64 does not work here")
+                gathered = _compared(runner, one, several, workers, "float32", free, pool, progress)
+            if isinstance(gathered, Verification):
+                runner.stop()
+        except BaseException:
+            # The pool waits for its threads, and they for their workers.
+            runner.stop()
+            raise
+    assert gathered is not None, "the runs in float32 decide"
+    return gathered
+
+
+def _compared(
+    runner: Runner,
+    one: Script,
+    several: Script,
+    workers: int,
+    precision: Precision,
+    free: Future[Run],
+    pool: ThreadPoolExecutor,
+    progress: Callable[[str], None],
+) -> Evidence | Verification | None:
+    """Run the reference and what is held against it in one precision; None where float64 is what makes them fail."""
+    double = precision == "float64"
+    progress(f"one worker, {precision}: the reference")
+    reference = runner.run(f"reference-{precision}", one, 1, records=True, float64=double)
+    if reference.failed and double:
+        return None
+    unusable = _unusable(reference, workers)
+    if unusable is not None:
+        return unusable
+    progress(f"{workers} workers on the same batches, and one on permuted ones for the noise floor")
+    replay = reference.training_passes()
+    replayed = pool.submit(
+        runner.run, f"replayed-{precision}", several, workers, compares=True, float64=double, replay=replay
+    )
+    permuted = pool.submit(
+        runner.run_permuted, f"permuted-{precision}", one, PERMUTATIONS, float64=double, replay=replay
+    )
+    evidence = Evidence(reference, permuted.result(), free.result(), replayed.result(), precision)
+    return None if double and evidence.replayed.failed and not evidence.free.failed else evidence
 
 
 def _unusable(reference: Run, workers: int) -> Verification | None:
