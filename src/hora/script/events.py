@@ -25,13 +25,14 @@ class PassBegan:
 class PassPlanned:
     """The batches, as dataset indices, that the script's own sampler hands out in a pass.
 
-    `samples` counts those of the whole pass, of which `batches` may be the shortened form.
+    `batches` may be a shortened form of the whole pass, which holds `samples` samples, some of them again if `repeats`.
     """
 
     loader: str
     number: int
     batches: tuple[Samples, ...]
     samples: int
+    repeats: bool
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,8 @@ class OptimizerBegan:
 class OptimizerStepped:
     """The innermost optimizer stepped.
 
-    `step` counts the steps of all optimizers, `optimizer` is its order of appearance, `learning_rates` has one entry per parameter group, `digests` one per parameter after the step (empty if not asked
-    for).
+    `step` counts the steps of all optimizers, `optimizer` is its order of appearance, `learning_rates` has one entry
+    per parameter group, `digests` one per parameter after the step (empty if not asked for).
     """
 
     step: int
@@ -84,7 +85,8 @@ class Printed:
 class RunEnded:
     """The script is over: `stopped` by the observer, or by itself with `status`.
 
-    `error` is its traceback if it raised one, `neutralised` names the randomness inside the model that was switched off, `remarks` what the reader has to know.
+    `error` is its traceback if it raised one, `neutralised` names the randomness inside the model that was switched
+    off, `remarks` what the reader has to know.
     """
 
     status: int

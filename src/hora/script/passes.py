@@ -99,10 +99,12 @@ class Passes:
         """Yield the global batches of the pass that `walked` is in; `cut` them for this worker in a replay."""
         recorded = self._knobs.replay.batches.get((walked.name, walked.number))
         if recorded is None:
-            batches, samples = self._drawn(own)
+            batches, samples, distinct = self._drawn(own)
         else:
             batches, samples = [self._permuted(batch) for batch in recorded], sum(map(len, recorded))
-        self._emit(PassPlanned(walked.name, walked.number, tuple(map(tuple, batches)), samples))
+            distinct = len({sample for batch in batches for sample in batch})
+        planned = tuple(map(tuple, batches))
+        self._emit(PassPlanned(walked.name, walked.number, planned, samples, repeats=distinct < samples))
         for batch in batches:
             if recorded is None or not cut or self._size == 1:
                 yield batch
@@ -121,20 +123,24 @@ class Passes:
         self._last_loaded = walked.name
         self._emit(BatchLoaded(walked.name, walked.number, index, walked.handed.popleft()))
 
-    def _drawn(self, own: Iterable[Any]) -> tuple[list[list[int]], int]:
-        """Draw a whole pass, as the script would for its random numbers too; shorten it, and count what it held."""
+    def _drawn(self, own: Iterable[Any]) -> tuple[list[list[int]], int, int]:
+        """Draw a whole pass, as the script would for its random numbers too; shorten it.
+
+        Returns the batches that are left, and how many samples, and different ones, the whole pass held.
+        """
         first: list[list[int]] = []
         last: list[int] | None = None
-        samples = 0
+        samples, distinct = 0, set[int]()
         for batch in own:
             if last is not None and len(first) < self._knobs.pass_length - 1:
                 first.append(last)
             last = [int(sample) for sample in batch]
             samples += len(last)
+            distinct.update(last)
             if samples > _ENDLESS:
                 self.remarks[f"a pass draws more than {_ENDLESS:,} samples: taken for endless"] = None
                 break
-        return ([*first, last] if last is not None else []), samples
+        return ([*first, last] if last is not None else []), samples, len(distinct)
 
     def _name(self, loader: DataLoader[Any]) -> str:
         try:

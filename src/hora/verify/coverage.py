@@ -13,13 +13,18 @@ Pass = tuple[str, int]
 
 def first_difference(reference: Run, free: Run) -> tuple[Difference, str] | None:
     """Compare the samples of each training pass with the reference's; returns the first difference and its rule."""
-    expected = {(loader, number): batches for loader, number, batches in reference.training_passes()}
+    begun = _handed(reference, 0)
+    expected = {
+        (loader, number): batches[: len(begun[loader, number])]
+        for loader, number, batches in reference.training_passes()
+    }
     handed = [_handed(free, rank) for rank in range(free.workers)]
     for key, batches in expected.items():
         found = (
             _disagreement(key, free)
             or _batch_sizes(key, batches, handed, ended=not free.failed)
-            or _repeats(key, batches, handed)
+            or _slices(key, free, handed)
+            or _repeats(key, batches, reference, handed)
             or _whole_pass(key, reference, free)
         )
         if found is not None:
@@ -27,28 +32,21 @@ def first_difference(reference: Run, free: Run) -> tuple[Difference, str] | None
     return _reshuffling(expected, free)
 
 
+def replay_difference(reference: Run, replayed: Run) -> tuple[Difference, str] | None:
+    """Compare what a replay handed the workers with the global batches that were recorded."""
+    handed = [_handed(replayed, rank) for rank in range(replayed.workers)]
+    for loader, number, batches in reference.training_passes():
+        found = _cut((loader, number), batches, handed)
+        if found is not None:
+            return found
+    return None
+
+
 def _handed(run: Run, rank: int) -> dict[Pass, dict[int, Samples]]:
     handed: dict[Pass, dict[int, Samples]] = defaultdict(dict)
     for batch in run.of(BatchLoaded, rank):
         handed[batch.loader, batch.number][batch.index] = batch.samples
     return handed
-
-
-def replay_difference(reference: Run, replayed: Run) -> tuple[Difference, str] | None:
-    """Compare what a replay handed the workers with the global batches that were recorded."""
-    handed = [_handed(replayed, rank) for rank in range(replayed.workers)]
-    for loader, number, batches in reference.training_passes():
-        for index, batch in enumerate(batches):
-            slices = [worker[loader, number].get(index) for worker in handed]
-            if None in slices or len(batch) < len(handed):
-                continue
-            found = Counter(sample for slice_ in slices if slice_ is not None for sample in slice_)
-            if found != Counter(batch):
-                wrong = next(iter((found - Counter(batch)) + (Counter(batch) - found)))
-                where = f"global batch {index} of pass {number} over {loader}"
-                detail = f"{where} is dealt with sample {wrong} {found[wrong]} times"
-                return _samples(index, detail), "HR201"
-    return None
 
 
 def _batch_sizes(
@@ -76,32 +74,55 @@ def _batch_sizes(
     return None
 
 
-def _repeats(
+def _slices(key: Pass, free: Run, handed: list[dict[Pass, dict[int, Samples]]]) -> tuple[Difference, str] | None:
+    """The slices of a dealt global batch make up the batch."""
+    plan = _plan(key, free, 0)
+    return _cut(key, plan.batches, handed) if plan is not None and _dealt(key, free) else None
+
+
+def _cut(
     key: Pass, batches: tuple[Samples, ...], handed: list[dict[Pass, dict[int, Samples]]]
 ) -> tuple[Difference, str] | None:
-    most = max(Counter(sample for batch in batches for sample in batch).values(), default=0)
-    seen: dict[int, list[tuple[int, int]]] = defaultdict(list)
+    for index, batch in enumerate(batches):
+        slices = [worker[key].get(index) for worker in handed]
+        if None in slices or len(batch) < len(handed):
+            continue
+        found = Counter(sample for slice_ in slices if slice_ is not None for sample in slice_)
+        if found != Counter(batch):
+            wrong = next(iter((found - Counter(batch)) + (Counter(batch) - found)))
+            where = f"global batch {index} of pass {key[1]} over {key[0]}"
+            return _samples(index, f"{where} is dealt with sample {wrong} {found[wrong]} times"), "HR201"
+    return None
+
+
+def _repeats(
+    key: Pass, batches: tuple[Samples, ...], reference: Run, handed: list[dict[Pass, dict[int, Samples]]]
+) -> tuple[Difference, str] | None:
+    """Where one worker meets no sample twice in a pass, several must not."""
+    plan = _plan(key, reference, 0)
+    if plan is None or plan.repeats:
+        return None
+    seen: dict[int, tuple[int, int]] = {}
     for index, batch in enumerate(batches):
         if len(batch) < len(handed):
             continue
         for rank, worker in enumerate(handed):
             for sample in worker[key].get(index, ()):
-                seen[sample].append((index, rank))
-                if len(seen[sample]) > most:
-                    (first, one), *_ = seen[sample]
+                if sample in seen:
+                    first, one = seen[sample]
                     detail = (
                         f"sample {sample} of {key[0]} is trained on again in pass {key[1]}: by worker {one} in global "
                         f"batch {first}, by worker {rank} in global batch {index}"
                     )
                     return _samples(index, detail), "HR201"
+                seen[sample] = index, rank
     return None
 
 
 def _disagreement(key: Pass, free: Run) -> tuple[Difference, str] | None:
     """A dealt pass is walked by every worker; all must have drawn the same batches."""
-    dealt = any((p.loader, p.number) == key and p.dealt for p in free.of(PassBegan))
     plans = [_plan(key, free, rank) for rank in range(free.workers)]
-    if not dealt or plans[0] is None:
+    if not _dealt(key, free) or plans[0] is None:
         return None
     for rank, plan in enumerate(plans):
         if plan is not None and plan.batches != plans[0].batches:
@@ -114,12 +135,12 @@ def _disagreement(key: Pass, free: Run) -> tuple[Difference, str] | None:
 
 def _whole_pass(key: Pass, reference: Run, free: Run) -> tuple[Difference, str] | None:
     """Count the samples of the pass before it was shortened."""
-    one, dealt = _plan(key, reference, 0), any((p.loader, p.number) == key and p.dealt for p in free.of(PassBegan))
+    one = _plan(key, reference, 0)
     plans = [_plan(key, free, rank) for rank in range(free.workers)]
     if one is None or any(plan is None for plan in plans):
         return None
     counts = [plan.samples for plan in plans if plan is not None]
-    several = counts[0] if dealt else sum(counts)
+    several = counts[0] if _dealt(key, free) else sum(counts)
     if several == one.samples:
         return None
     detail = (
@@ -138,6 +159,10 @@ def _reshuffling(expected: dict[Pass, tuple[Samples, ...]], free: Run) -> tuple[
                 0, f"the second pass over {loader} has the order of the first; on one worker it is shuffled again"
             ), "HR202"
     return None
+
+
+def _dealt(key: Pass, run: Run) -> bool:
+    return any((began.loader, began.number) == key and began.dealt for began in run.of(PassBegan))
 
 
 def _plan(key: Pass, run: Run, rank: int) -> PassPlanned | None:
