@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -43,6 +44,12 @@ def main() -> NoReturn:
     except HoraError as error:
         print(f"hora: {error}", file=sys.stderr)
         sys.exit(error.status)
+    except Exception as error:
+        if os.environ.get("HORA_TRACEBACK"):
+            raise
+        told = f"{type(error).__name__}: {error}"
+        print(f"hora: {told}. This is a defect of Hora: please report it, with HORA_TRACEBACK=1 set", file=sys.stderr)
+        sys.exit(3)
     sys.exit(0)
 
 

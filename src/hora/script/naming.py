@@ -39,7 +39,8 @@ def named_parameters(optimizer: torch.optim.Optimizer) -> tuple[NamedTensor, ...
 
 
 def _module_names() -> dict[int, str]:
-    modules = [thing for thing in gc.get_objects() if isinstance(thing, nn.Module)]
+    # By type: isinstance would ask the objects themselves, of which some are proxies that act when asked.
+    modules = [thing for thing in gc.get_objects() if issubclass(type(thing), nn.Module)]
     children = {id(child) for module in modules for child in module.children()}
     roots = [module for module in modules if id(module) not in children and any(True for _ in module.parameters())]
     names: dict[int, str] = {}

@@ -1,0 +1,118 @@
+"""The door: exit statuses, JSON, and one line where the input is bad. Commands are run as a user runs them."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+DIGITS = ROOT / "examples" / "vision" / "digits.py"
+
+
+def hora(*arguments, cwd, timeout=120):
+    return subprocess.run(
+        [sys.executable, "-m", "hora", *map(str, arguments)], cwd=cwd, capture_output=True, text=True, timeout=timeout
+    )
+
+
+@pytest.fixture
+def scripts(tmp_path):
+    (tmp_path / "python2.py").write_text("print 'hello'\n")
+    (tmp_path / "picture.py").write_bytes(b"\x89PNG\x00\xff\xfe")
+    (tmp_path / "hello.py").write_text("print('hello')\n")
+    (tmp_path / "exit3.py").write_text("import sys\nsys.exit(3)\n")
+    (tmp_path / "folder").mkdir()
+    return tmp_path
+
+
+@pytest.mark.parametrize("verb", ["convert", "verify", "run"])
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [("absent.py", "absent.py"), ("folder", "directory"), ("python2.py", "Python"), ("picture.py", "picture.py")],
+)
+def test_a_script_that_is_none(scripts, verb, name, found):
+    before = sorted(scripts.iterdir())
+    done = hora(verb, name, cwd=scripts)
+    assert done.returncode in (1, 2)
+    assert done.stdout == ""
+    assert found in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert sorted(scripts.iterdir()) == before
+
+
+@pytest.mark.parametrize("verb", ["convert", "verify"])
+def test_a_script_that_does_not_train(scripts, verb):
+    done = hora(verb, "hello.py", cwd=scripts)
+    assert done.returncode == 1
+    assert "no training loop" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("verb", ["verify", "run"])
+@pytest.mark.parametrize(("workers", "found"), [("0", "0 workers"), ("-1", "-1 workers"), ("two", "integer")])
+def test_a_number_of_workers_that_is_none(scripts, verb, workers, found):
+    done = hora(verb, "-n", workers, "hello.py", cwd=scripts)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert found in done.stderr
+
+
+def test_the_failing_worker_s_status_is_the_command_s(scripts):
+    done = hora("run", "-n", "2", "exit3.py", cwd=scripts)
+    assert done.returncode == 3
+    assert "exit status 3" in done.stderr + done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def test_arguments_of_the_script_need_no_dashes_before_them(scripts):
+    (scripts / "args.py").write_text("import sys\nprint(sys.argv[1:])\n")
+    for given in (["--quick", "-n", "9"], ["--", "--quick", "-n", "9"]):
+        done = hora("run", "-n", "1", "args.py", *given, cwd=scripts)
+        assert "['--quick', '-n', '9']" in done.stdout, done.stderr
+
+
+def test_convert_as_json(tmp_path):
+    done = hora("convert", DIGITS, "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert "hora.torch" in result["converted"]
+    assert {edit["code"] for edit in result["edits"]} >= {
+        "HR101",
+        "HR201",
+        "HR206",
+        "HR301",
+        "HR302",
+        "HR601",
+        "HR602",
+        "HR603",
+    }
+    assert result["refusals"] == []
+
+
+def test_verify_as_json(tmp_path):
+    done = hora("verify", "-n", "2", "--steps", "4", "--json", DIGITS, "--", "--quick", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["verdict"] == "equivalent"
+    assert result["workers"] == 2
+    assert result["steps"] == 4
+    assert 0 < result["max_relative_difference"] < 1e-12
+    assert 0 < result["noise_floor"] < 1e-12
+    assert result["neutralised"] == []
+    assert result["first_difference"] is None
+    assert result["cause"] is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_convert_writes_where_it_is_told(tmp_path):
+    copy = tmp_path / "digits.py"
+    copy.write_bytes(DIGITS.read_bytes())
+    assert hora("convert", "digits.py", "-o", "x.py", cwd=tmp_path).returncode == 0
+    assert copy.read_bytes() == DIGITS.read_bytes()
+    assert hora("convert", "digits.py", "--in-place", cwd=tmp_path).returncode == 0
+    assert copy.read_bytes() == (tmp_path / "x.py").read_bytes()
+    again = hora("convert", "x.py", "--diff", cwd=tmp_path)
+    assert (again.returncode, again.stdout) == (0, "")
