@@ -1,0 +1,97 @@
+"""Starts N workers on this host and stays with them until the last is gone. Every verb that needs workers uses this.
+
+One thread supervises all of them and installs no signal handlers, so that a run may take place in any thread, and
+several at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from hora.errors import HoraError
+from hora.launch.environment import reserved_port, worker_environment
+from hora.launch.guard import Guard
+from hora.launch.result import Line, RunResult
+from hora.launch.stop import Stop
+from hora.launch.supervision import Supervision
+
+
+def run(
+    command: Sequence[str],
+    workers: int,
+    *,
+    env: Mapping[str, str] | None = None,
+    worker_env: Callable[[int], Mapping[str, str]] | None = None,
+    cwd: Path | None = None,
+    on_line: Callable[[Line], None] | None = None,
+    on_notice: Callable[[str], None] | None = None,
+    timeout: float | None = None,
+    grace: float = 5.0,
+    stop: Stop | None = None,
+) -> RunResult:
+    """Run a command as N workers on this host, and wait for all of them.
+
+    The first worker that fails ends the run: the others get SIGTERM and, `grace` seconds later, SIGKILL, their children
+    with them. An exception in the calling thread (Ctrl-C where no handler is installed, an error in `on_line`) does the
+    same before it goes on; the death of this process kills the workers.
+
+    Parameters
+    ----------
+    command
+        What each worker executes.
+    workers
+        How many.
+    env
+        Variables for all workers, laid over this process's own and the launcher's.
+    worker_env
+        Variables for the worker of the given rank, laid over these.
+    cwd
+        Where the workers start, by default here.
+    on_line
+        Called in this thread with each line as it comes, save the traceback that a worker fails with: the result holds
+        it. By default the lines go nowhere.
+    on_notice
+        Called with what the launcher itself has to say while the run goes on; by default this goes to stderr.
+    timeout
+        Seconds after which the run is ended.
+    grace
+        Seconds that a worker has to end after it was asked to.
+    stop
+        A request to end that somebody else may make.
+
+    Returns
+    -------
+    RunResult
+        How each worker ended, and which one's failure is the cause.
+
+    Raises
+    ------
+    HoraError
+        `workers` is less than 1, or the command cannot be executed.
+    """
+    if workers < 1:
+        raise HoraError(f"run {workers} workers", "a run needs at least 1", "Ask for -n 1 or more.")
+    inherited = {**os.environ}
+    inherited.pop("TORCHELASTIC_USE_AGENT_STORE", None)  # from a torchrun around this one; worker 0 would not listen
+    with (
+        reserved_port() as port,
+        Guard() as guard,
+        Supervision(guard, on_line or _ignore, on_notice or _to_stderr, timeout, grace, stop or Stop()) as supervision,
+    ):
+        for rank in range(workers):
+            own = worker_env(rank) if worker_env else {}
+            supervision.start(
+                command, {**inherited, **worker_environment(rank, workers, port), **(env or {}), **own}, cwd
+            )
+        return supervision.see_through()
+
+
+def _ignore(line: Line) -> None:
+    pass
+
+
+def _to_stderr(notice: str) -> None:
+    print(notice, file=sys.stderr)

@@ -1,0 +1,133 @@
+"""Prints a run as `hora run` shows it: each line behind its worker's number, and at a failure one box that says why.
+
+Lines are written as they are, never wrapped: they may be read by machines, or copied.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from typing import IO
+
+from rich.console import Console
+from rich.text import Text
+
+from hora.launch.result import Line, RunResult, WorkerExit
+
+PROGRESS_SECONDS = 10.0
+"""Where no terminal draws it, a progress bar's state is printed this often."""
+
+_COLOURS = ("cyan", "magenta", "green", "yellow", "blue", "bright_cyan", "bright_magenta", "bright_green")
+_GUESSES: dict[int, str] = {
+    signal.SIGKILL: "out of memory?",
+    signal.SIGBUS: "shared memory full?",
+    signal.SIGSEGV: "a crash in native code",
+    signal.SIGILL: "built for another processor?",
+}
+_ERASE_LINE = "\r\x1b[K"
+
+
+class Report:
+    """Prints what a run tells.
+
+    Parameters
+    ----------
+    workers
+        How many there are.
+    stdout, stderr
+        Where the workers' lines go. Notices and the box go to `stderr`.
+    """
+
+    def __init__(self, workers: int, stdout: IO[str], stderr: IO[str]) -> None:
+        self._consoles = {"stdout": _console(stdout), "stderr": _console(stderr)}
+        self._prefixes = {
+            name: [_rendered(console, f"[{rank}]", _COLOURS[rank % len(_COLOURS)]) + " " for rank in range(workers)]
+            for name, console in self._consoles.items()
+        }
+        self._drawn: IO[str] | None = None  # the terminal whose last line is a progress bar
+        self._progress_at: dict[int, float] = {}
+
+    def line(self, line: Line) -> None:
+        """Print a worker's line; draw a progress bar over the one before, where there is a terminal."""
+        console, prefix = self._consoles[line.stream], self._prefixes[line.stream][line.rank]
+        if not line.transient:
+            self._print(console, prefix + line.text)
+        elif console.is_terminal:
+            room = max(0, console.width - len(f"[{line.rank}] ") - 1)
+            self._draw(console, prefix + line.text[:room])
+        elif time.monotonic() - self._progress_at.get(line.rank, 0.0) >= PROGRESS_SECONDS:
+            self._progress_at[line.rank] = time.monotonic()
+            self._print(console, prefix + line.text)
+
+    def notice(self, text: str) -> None:
+        """Print what the launcher has to say."""
+        console = self._consoles["stderr"]
+        over = _ERASE_LINE if console.is_terminal else ""  # the ^C that the terminal echoes
+        self._print(console, over + _rendered(console, f"hora: {text}", "yellow"))
+
+    def verdict(self, result: RunResult) -> None:
+        """Print which worker failed first, how, and what became of the others; nothing if all went well."""
+        cause = result.first_failure
+        if cause is None:
+            return
+        alone = len(result.exits) == 1
+        self._rule(f"worker {cause.rank} failed{'' if alone else ' first'}: {_how(cause)}")
+        console = self._consoles["stderr"]
+        if cause.traceback:
+            self._print(console, cause.traceback)
+        if cause.traceback and not alone:
+            self._print(console, "")
+        for exit in result.exits:
+            if exit is not cause:
+                self._print(console, f"worker {exit.rank}: {_fate(exit, cause)}")
+        if cause.traceback or not alone:
+            self._rule()
+
+    def _rule(self, title: str = "") -> None:
+        console = self._consoles["stderr"]
+        bar = "─" if console.encoding.startswith("utf") else "-"
+        start = f"{bar * 2} {title} " if title else ""
+        self._print(console, _rendered(console, start + bar * max(2, console.width - len(start)), "bold red"))
+
+    def _print(self, console: Console, text: str) -> None:
+        if self._drawn is not None:
+            _write(self._drawn, _ERASE_LINE)
+            self._drawn = None
+        _write(console.file, text + "\n")
+
+    def _draw(self, console: Console, text: str) -> None:
+        self._drawn = console.file
+        _write(self._drawn, _ERASE_LINE + text)
+
+
+def _how(exit: WorkerExit) -> str:
+    guess = _GUESSES.get(exit.signal or 0)
+    return f"{exit.how} ({guess})" if guess else exit.how
+
+
+def _fate(exit: WorkerExit, cause: WorkerExit) -> str:
+    """What became of a worker that is not the cause."""
+    if exit.status == 0 and not exit.stopped:
+        return f"ended well, while worker {cause.rank} still communicated" if cause.lost_connection else "ended well"
+    if exit.stopped:
+        return f"stopped because worker {cause.rank} failed"
+    if exit.lost_connection:
+        return f"stopped because worker {cause.rank} failed (it lost its connection)"
+    return f"failed as well: {exit.error or _how(exit)}"
+
+
+def _console(file: IO[str]) -> Console:
+    return Console(file=file, highlight=False, markup=False, emoji=False, soft_wrap=True)
+
+
+def _rendered(console: Console, text: str, style: str) -> str:
+    """Return a text with the escape sequences of a style, where the console shows colours."""
+    with console.capture() as capture:
+        console.print(Text(text, style), end="")
+    return capture.get()
+
+
+def _write(file: IO[str], text: str) -> None:
+    encoding = getattr(file, "encoding", None) or "utf-8"
+    file.write(text.encode(encoding, "replace").decode(encoding))
+    file.flush()

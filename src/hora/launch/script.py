@@ -1,0 +1,158 @@
+"""`hora run -n N SCRIPT ARGS…`: checks what was asked, runs the script as N workers, prints what comes of it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import sys
+import threading
+import tokenize
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.machinery import PathFinder
+from pathlib import Path
+from types import FrameType
+
+from hora.errors import HoraError
+from hora.launch.local import run
+from hora.launch.report import Report
+from hora.launch.stop import Stop
+
+_ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def run_script(
+    script: str,
+    args: Sequence[str] = (),
+    *,
+    workers: int,
+    module: bool = False,
+    env: Mapping[str, str] | None = None,
+    timeout: float | None = None,
+    grace: float = 5.0,
+) -> int:
+    """Run a Python script as N workers on this host and print their output.
+
+    Ctrl-C, SIGTERM and a closed terminal end the workers; a second Ctrl-C kills them at once. Called in another thread
+    than the main one, it leaves signals alone.
+
+    Parameters
+    ----------
+    script
+        A path, or with `module` a module's name, as ``python -m`` takes it.
+    args
+        The script's own arguments.
+    workers
+        How many.
+    module
+        `script` names a module.
+    env
+        Variables to set for all workers.
+    timeout, grace
+        As in `hora.launch.run`.
+
+    Returns
+    -------
+    int
+        The exit status: 0, the first failing worker's, 128 + the signal's number if that killed it or ended the run.
+
+    Raises
+    ------
+    HoraError
+        There is no such script, it is not Python, or `workers` is less than 1.
+    """
+    asked = f"run {'-m ' if module else ''}{script}"
+    if module:
+        _check_module(script, asked)
+    else:
+        _check_file(Path(script), asked)
+    stop = Stop()
+    report = Report(workers, sys.stdout, sys.stderr)
+    command = [sys.executable, "-u", *(["-m"] if module else []), script, *args]
+    try:
+        with _signals_request(stop):
+            if 0 < (gpus := _visible_gpus()) < workers:
+                report.notice(f"{workers} workers share {gpus} GPU{'s' if gpus > 1 else ''}")
+            result = run(
+                command,
+                workers,
+                env=env,
+                on_line=report.line,
+                on_notice=report.notice,
+                timeout=timeout,
+                grace=grace,
+                stop=stop,
+            )
+            report.verdict(result)
+    except OSError as error:
+        if error.errno not in (errno.EPIPE, errno.EIO):
+            raise
+        _stop_printing()
+        return 128 + (signal.SIGPIPE if stop.signal is None else stop.signal)
+    return result.status
+
+
+def _check_file(script: Path, asked: str) -> None:
+    if script.exists() and not script.is_file():
+        kind = "a directory" if script.is_dir() else "no regular file, which N workers could read"
+        raise HoraError(asked, f"this is {kind}", "Name a Python file, or a module with -m.")
+    try:
+        with tokenize.open(script) as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # each worker would repeat them
+            compile(file.read(), script, "exec", dont_inherit=True)
+    except FileNotFoundError:
+        raise HoraError(asked, "there is no such file", f"Look for it from {Path.cwd()}.") from None
+    except OSError as error:
+        raise HoraError(asked, f"it cannot be read: {error.strerror}", "Check its permissions.") from error
+    except SyntaxError as error:
+        place = f"line {error.lineno}: " if error.lineno else ""
+        raise HoraError(asked, f"it is not Python: {place}{error.msg}", "Mend it, or name a Python file.") from None
+    except ValueError as error:  # bytes that are no text
+        raise HoraError(asked, f"it is not Python: {error}", "Name a Python file.") from None
+
+
+def _check_module(module: str, asked: str) -> None:
+    # Of a dotted name only the package is looked for: to look further would execute it.
+    package = module.partition(".")[0]
+    if PathFinder.find_spec(package, [str(Path.cwd()), *sys.path]) is None:
+        raise HoraError(asked, f"there is no module {package}", f"Look for it from {Path.cwd()}, or install it.")
+
+
+def _visible_gpus() -> int:
+    """Count the NVIDIA GPUs that the workers will see, without the time that asking torch takes."""
+    devices = os.environ.get("CUDA_VISIBLE_DEVICES")
+    known = Path("/proc/driver/nvidia/gpus")
+    here = len(list(known.iterdir())) if known.is_dir() else 0
+    return here if devices is None else min(here, len([device for device in devices.split(",") if device.strip()]))
+
+
+@contextmanager
+def _signals_request(stop: Stop) -> Iterator[None]:
+    """Let the signals that end this process request the end of the run instead."""
+
+    def request(number: int, frame: FrameType | None) -> None:
+        stop.request(number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    # What is ignored stays so: under nohup a closed terminal ends nothing.
+    former = {number: signal.getsignal(number) for number in _ENDING_SIGNALS}
+    former = {number: handler for number, handler in former.items() if handler not in (signal.SIG_IGN, None)}
+    for number in former:
+        signal.signal(number, request)
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+
+
+def _stop_printing() -> None:
+    """Point this process's output nowhere: its reader has gone, and flushing at exit would fail again."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)

@@ -1,0 +1,249 @@
+"""One worker: a process in a session of its own, what comes through its two pipes, and how it ended."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import math
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from hora.launch.guard import Guard
+from hora.launch.lines import LineSplitter, Piece
+from hora.launch.result import Line, Stream, WorkerExit
+from hora.launch.tracebacks import TracebackHold, tells_lost_connection
+
+_CHUNK = 1 << 16
+_PIPE_CHUNKS = 16  # 1 MiB, the most that a pipe holds
+_LAST_WORDS = 20
+
+
+class Pipe:
+    """The launcher's end of one of a worker's pipes; `fileno` makes it fit for a selector.
+
+    Attributes
+    ----------
+    stream
+        What the worker writes into it.
+    ended
+        Nobody can write into it any more, and all was read.
+    """
+
+    def __init__(self, stream: Stream, fd: int) -> None:
+        self.stream = stream
+        self.ended = False
+        self._fd = fd
+        self._splitter = LineSplitter()
+        os.set_blocking(fd, False)
+
+    def fileno(self) -> int:
+        """Return the file descriptor."""
+        return self._fd
+
+    def read(self) -> Iterable[Piece] | None:
+        """Return the lines that the next chunk completes, None if there is nothing to read now."""
+        try:
+            data = os.read(self._fd, _CHUNK)
+        except BlockingIOError:
+            return None
+        self.ended = not data
+        return self._splitter.feed(data) if data else self._splitter.close()
+
+    def close(self) -> Iterable[Piece]:
+        """Close it; return what its last line left."""
+        os.close(self._fd)
+        return self._splitter.close()
+
+
+class Worker:
+    """A worker that has been started.
+
+    Times are seconds since the start of the run.
+
+    Parameters
+    ----------
+    rank
+        Its number.
+    command, env, cwd
+        What to execute, with which environment (the whole of it), where.
+    guard
+        What ends it if this process dies.
+
+    Attributes
+    ----------
+    pid
+        Its process, and the process group that it leads.
+    pipes
+        Its output.
+    ended_at
+        When it was seen to have ended, None before.
+    gone
+        It has ended, its children with it, and all its output was read.
+    stopped_at
+        When it was asked to end, None if it ended by itself.
+
+    Raises
+    ------
+    OSError
+        There is no such command or directory.
+    """
+
+    def __init__(
+        self, rank: int, command: Sequence[str], env: Mapping[str, str], cwd: Path | None, guard: Guard
+    ) -> None:
+        self.rank = rank
+        if shutil.which(command[0], path=env.get("PATH")) is None and not Path(cwd or ".", command[0]).is_file():
+            raise FileNotFoundError(errno.ENOENT, "no such command", command[0])
+        (out, out_end), (err, err_end) = os.pipe(), os.pipe()
+        self.pipes = (Pipe("stdout", out), Pipe("stderr", err))
+        try:
+            # A session of its own: Ctrl-C in the terminal reaches the launcher alone, and one signal the whole group.
+            self._process = subprocess.Popen(
+                guard.enlist(command, env),
+                env=env,
+                cwd=cwd,
+                stdin=guard.pipe,
+                stdout=out_end,
+                stderr=err_end,
+                start_new_session=True,
+            )
+        except OSError:
+            os.close(out)
+            os.close(err)
+            raise
+        finally:
+            os.close(out_end)
+            os.close(err_end)
+        self.pid = self._process.pid
+        self.ended_at: float | None = None
+        self.stopped_at: float | None = None
+        self.gone = False
+        self._hold = TracebackHold()
+        self._last_words: deque[str] = deque(maxlen=_LAST_WORDS)
+
+    def read(self, pipe: Pipe, now: float) -> list[Line] | None:
+        """Read a chunk; return the lines to show now, None if there was nothing to read."""
+        pieces = pipe.read()
+        return None if pieces is None else self._lines(pipe.stream, pieces, now)
+
+    def drain(self, now: float) -> list[Line]:
+        """Read what a worker that has ended left in its pipes; return the lines to show now."""
+        lines: list[Line] = []
+        for pipe in self.pipes:
+            for _ in range(_PIPE_CHUNKS):  # a child of the worker may go on writing for ever
+                if pipe.ended or (more := self.read(pipe, now)) is None:
+                    break
+                lines += more
+        return lines
+
+    def finish(self, now: float) -> list[Line]:
+        """Let go of the pipes, once the worker and its children are gone; return the last lines to show."""
+        lines = self.drain(now)
+        for pipe in self.pipes:
+            lines += self._lines(pipe.stream, pipe.close(), now)
+        self.gone = True
+        return lines + self._shown(self._hold.let_go() if self._process.returncode == 0 else [])
+
+    def tick(self, now: float) -> list[Line]:
+        """Return the lines of a traceback that was held for long enough."""
+        return self._shown(self._hold.tick(now))
+
+    def afterwards(self) -> list[Line]:
+        """Lines that were held as the cause of its end and must be shown, since that is another worker's failure."""
+        held, stopped_at = self._hold.traceback, self.stopped_at
+        survived = (
+            held is not None and not held.lost_connection and stopped_at is not None and held.begun_at < stopped_at
+        )
+        return self._shown(self._hold.let_go() if survived else self._hold.doubtful())
+
+    def poll(self, now: float) -> bool:
+        """Look whether it has ended since the last look."""
+        if self.ended_at is not None or self._process.poll() is None:
+            return False
+        self.ended_at = now
+        return True
+
+    def ask(self, number: int, now: float) -> None:
+        """Ask it to end by a signal to it alone: it may need its children, such as loader workers, to end in order."""
+        if self._process.poll() is None:
+            self.stopped_at = now
+            self._process.send_signal(number)
+
+    def sweep(self, number: int) -> None:
+        """Send a signal to it and all its children."""
+        # macOS answers EPERM where only a zombie is left.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, number)
+
+    def kill(self) -> None:
+        """End it and its children at once, heedless of what they have written."""
+        self.sweep(signal.SIGKILL)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(1.0)
+        for pipe in self.pipes:
+            pipe.close()
+        self.gone = True
+
+    def holds_traceback(self) -> bool:
+        """Whether it has written a traceback that may be its last words."""
+        return self._hold.traceback is not None
+
+    def group_is_alive(self) -> bool:
+        """Whether it or one of its children is still there."""
+        try:
+            os.killpg(self.pid, 0)
+        except (ProcessLookupError, PermissionError):
+            return False
+        return not sys.platform.startswith("linux") or any(map(self._is_in_group, Path("/proc").glob("[0-9]*/stat")))
+
+    def exit(self) -> WorkerExit:
+        """How it ended, once it has."""
+        code = self._process.returncode
+        code = -signal.SIGKILL if code is None else code  # not even that: see `supervision.KILL_SECONDS`
+        ended_at = self.ended_at if self.ended_at is not None else math.inf
+        last = self._hold.traceback if code else None
+        failed_at = last.begun_at if last else ended_at
+        by_itself = self.stopped_at is None or failed_at < self.stopped_at
+        # torch's threads may abort a process that Python is already ending, with status 1, because of an exception.
+        aborted = code == -signal.SIGABRT
+        status = 1 if aborted and last and last.error else code if code >= 0 else 128 - code
+        return WorkerExit(
+            rank=self.rank,
+            pid=self.pid,
+            status=status,
+            signal=-code if code < 0 else None,
+            traceback=last.text if last else None,
+            error=last.error if last else None,
+            lost_connection=last.lost_connection if last else aborted and tells_lost_connection(self._last_words),
+            stopped=self.stopped_at is not None,
+            failed_at=failed_at if code and by_itself else None,
+            ended_at=ended_at,
+        )
+
+    def _lines(self, stream: Stream, pieces: Iterable[Piece], now: float) -> list[Line]:
+        """Return the lines to show of the pieces that a pipe gave."""
+        lines: list[Line] = []
+        for text, transient in pieces:
+            if stream == "stdout" or transient:
+                lines.append(Line(self.rank, stream, text, transient))
+            else:
+                self._last_words.append(text)
+                lines += self._shown(self._hold.feed(text, now))
+        return lines
+
+    def _shown(self, texts: Iterable[str]) -> list[Line]:
+        return [Line(self.rank, "stderr", text) for text in texts]
+
+    def _is_in_group(self, stat: Path) -> bool:
+        """Whether a process is of this group and not a zombie, which the system may keep for as long as it likes."""
+        try:
+            state, _parent, group = stat.read_bytes().rpartition(b")")[2].split(maxsplit=3)[:3]
+        except OSError:  # it has just ended
+            return False
+        return int(group) == self.pid and state != b"Z"
