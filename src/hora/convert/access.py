@@ -1,0 +1,278 @@
+"""Reach into values: attributes, elements, what iterating hands out, and storing into them."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from hora.convert import calls, tensors
+from hora.convert.arguments import literal
+from hora.convert.memory import ANY, either
+from hora.convert.spread import Kind, Spread, mixed
+from hora.convert.spread import join as join_spreads
+from hora.convert.values import (
+    NUMBER,
+    UNKNOWN,
+    Batch,
+    Box,
+    Class,
+    Constant,
+    Foreign,
+    Function,
+    Instance,
+    Loader,
+    Method,
+    Module,
+    Named,
+    Optimizer,
+    Parameters,
+    Shape,
+    Stream,
+    Super,
+    Thing,
+    Value,
+    Weights,
+    of,
+    tensor,
+)
+
+if TYPE_CHECKING:
+    from hora.convert.walk import Walk
+
+GROUPS = "param_groups"
+
+
+def tinted(value: Value, spread: Spread) -> Value:
+    """Give a value that another one decided or carried: it spreads as both do."""
+    return value if spread.alike else replace(value, spread=join_spreads(value.spread, spread))
+
+
+def elements(walk: Walk, value: Value, node: ast.AST) -> tuple[Value, frozenset[Loader]]:
+    """Give what iterating over a value hands out, and the loaders that it draws from."""
+    if value.items is not None:
+        return either(value.items), frozenset()
+    loaders = frozenset(thing for thing in value.things if isinstance(thing, Loader))
+    if loaders and len(loaders) == len(value.things):
+        batches = [walk.batch(loader) for loader in loaders]
+        if all(batch.spread.kind is Kind.ROWS for batch in batches):
+            return Value(Spread(Kind.ROWS, frozenset(loaders), 0), frozenset({Batch()})), loaders
+        return either(batches), loaders
+    found: list[Value] = []
+    for thing in value.things:
+        one, drawn = _elements_of(walk, thing, value, node)
+        found.append(one)
+        loaders |= drawn
+    result = either(found)
+    if value.spread.local and not loaders and not any(isinstance(thing, Batch) for thing in value.things):
+        return tensor(mixed("HR305", "the samples of the batch are gone through one by one", node, value.spread)), loaders
+    return tinted(result, value.spread) if not value.spread.local else result, loaders
+
+
+def _elements_of(walk: Walk, thing: Thing, value: Value, node: ast.AST) -> tuple[Value, frozenset[Loader]]:
+    """Give what iterating over a thing hands out."""
+    if isinstance(thing, Loader):
+        return walk.batch(thing), frozenset({thing})
+    if isinstance(thing, Stream):
+        return thing.element, thing.loaders
+    if isinstance(thing, Box | Module):
+        return walk.state.element(thing, None), frozenset()
+    if isinstance(thing, Parameters):
+        return Value(things=frozenset({thing})), frozenset()
+    if isinstance(thing, Batch):
+        return tensor(replace(value.spread, axis=0 if value.spread.kind is Kind.ROWS else None)), frozenset()
+    if isinstance(thing, Method) and thing.name == GROUPS:
+        return of(thing), frozenset()
+    if isinstance(thing, Instance):
+        made = calls.method(walk, thing, "__iter__", node)
+        if made is not None and thing not in made.things:
+            return elements(walk, made, node)
+        made = calls.method(walk, thing, "__next__", node)
+        if made is not None:
+            return made, frozenset()
+    return UNKNOWN, frozenset()
+
+
+def item(walk: Walk, value: Value, index: int, count: int, node: ast.AST) -> Value:
+    """Give one element of a value that is unpacked into ``count``."""
+    if value.items is not None:
+        return value.items[index] if len(value.items) == count else either(value.items)
+    found: list[Value] = []
+    for thing in value.things:
+        if isinstance(thing, Box):
+            found.append(walk.state.element(thing, f"[{index}]"))
+        elif isinstance(thing, Batch):
+            found.append(tensor(replace(value.spread, axis=0 if value.spread.kind is Kind.ROWS else None)))
+        elif isinstance(thing, Shape):
+            found.append(size(value, thing, index, node))
+        elif not isinstance(thing, Constant):
+            one, loaders = elements(walk, of(thing), node)
+            walk.draw(node, loaders)
+            found.append(one)
+    if found:
+        return tinted(either(found), value.spread) if not value.spread.local else either(found)
+    if value.spread.kind in (Kind.ROWS, Kind.RAGGED) and value.spread.axis == 0:
+        return tensor(mixed("HR305", "the samples of the batch are taken apart", node, value.spread))
+    return tensor(value.spread, number=value.number)
+
+
+def attribute(walk: Walk, receiver: Value, name: str, node: ast.AST) -> Value:
+    """Give an attribute of a value."""
+    found = [_attribute_of(walk, thing, name, node) for thing in receiver.things if not is_plain(thing)]
+    if not found:
+        return tensors.attribute(receiver, name, node)
+    result = either(found)
+    return tinted(result, receiver.spread) if not result.spread.local else result
+
+
+def is_plain(thing: Thing) -> bool:
+    """Whether a thing's attributes are those of tensors and numbers."""
+    return isinstance(thing, Batch | Shape | Constant)
+
+
+def _attribute_of(walk: Walk, thing: Thing, name: str, node: ast.AST) -> Value:
+    """Give an attribute of a thing."""
+    held = walk.state.get(thing, name)
+    if held is not None:
+        return held
+    if isinstance(thing, Named):
+        return of(Named(f"{thing.name}.{name}"))
+    if isinstance(thing, Instance | Super | Class):
+        member = calls.member(walk, thing, name)
+        if member is not None:
+            return _bound(walk, thing, member, node)
+        if isinstance(thing, Class):
+            return UNKNOWN
+    if isinstance(thing, Loader):
+        return walk.loader_attribute(thing, name)
+    if isinstance(thing, Parameters) and name in ("data", "grad"):
+        return of(thing)
+    if isinstance(thing, Function):
+        return UNKNOWN
+    if isinstance(thing, Module) and name[:1].islower() and name in ("weight", "bias"):
+        return of(Parameters(thing))
+    return of(Method(thing, name))
+
+
+def _bound(walk: Walk, thing: Instance | Super | Class, member: Value, node: ast.AST) -> Value:
+    """Bind a class's member to the object that it was taken from."""
+    receiver = thing.receiver if isinstance(thing, Super) else thing
+    found: list[Value] = []
+    for one in member.things:
+        if isinstance(one, Function) and isinstance(one.node, ast.FunctionDef | ast.AsyncFunctionDef):
+            marks = {mark.id for mark in one.node.decorator_list if isinstance(mark, ast.Name)}
+            if "staticmethod" in marks or (isinstance(receiver, Class) and "classmethod" not in marks):
+                found.append(of(one))
+            elif marks & {"property", "cached_property"}:
+                found.append(calls.inline(walk, replace(one, bound=receiver), node, (), ()))
+            else:
+                found.append(of(replace(one, bound=receiver)))
+        else:
+            found.append(of(one))
+    return tinted(either(found), member.spread) if found else member
+
+
+def store_attribute(walk: Walk, target: ast.Attribute, value: Value) -> None:
+    """Put a value in an attribute."""
+    receiver = walk.value(target.value)
+    if not receiver.things and value.spread.local:
+        walk.escape(target, ((target, value),), "is stored where it is not followed")
+    for thing in receiver.things:
+        if len(receiver.things) == 1 and isinstance(thing, Instance | Foreign):
+            walk.state.set(thing, target.attr, value)
+        else:
+            walk.state.add(thing, target.attr, value)
+        walk.facts.bind(thing, target.attr, value)
+
+
+def store_item(walk: Walk, target: ast.Subscript, value: Value, origin: ast.expr | None = None) -> None:
+    """Put the value of ``origin`` in an element."""
+    receiver, index = walk.value(target.value), walk.value(target.slice)
+    name = key(index)
+    if origin is not None and name is None and value.number and value.spread.reducible:
+        walk.escape(target, ((origin, value),), "is kept in a list")
+    for thing in receiver.things:
+        if isinstance(thing, Method) and thing.name == GROUPS:
+            if not value.spread.alike:
+                walk.escape(target, ((target, value),), "sets an option of the optimizer", decides=True)
+        elif isinstance(thing, Box | Foreign | Named | Module | Instance):
+            if name is not None and len(receiver.things) == 1:
+                walk.state.set(thing, name, value)
+            else:
+                walk.state.add(thing, ANY, value)
+            walk.facts.bind(thing, name or ANY, value)
+        elif isinstance(thing, Optimizer | Weights):
+            continue
+    if all(is_plain(thing) for thing in receiver.things) and isinstance(target.value, ast.Name | ast.Attribute):
+        spread = join_spreads(receiver.spread, value.spread)
+        if receiver.spread != spread:
+            walk.assign(target.value, replace(receiver, spread=spread))
+
+
+def subscript(walk: Walk, node: ast.Subscript) -> Value:
+    """Give an element or a slice."""
+    receiver, index = walk.value(node.value), walk.value(node.slice)
+    name, place = key(index), literal(index)
+    position = place if isinstance(place, int) else None
+    if receiver.items is not None:
+        if isinstance(node.slice, ast.Slice):
+            return replace(receiver, items=receiver.items[_bounds(node.slice)])
+        if position is not None and -len(receiver.items) <= position < len(receiver.items):
+            return receiver.items[position]
+        return tinted(either(receiver.items), index.spread)
+    found: list[Value] = []
+    for thing in receiver.things:
+        if isinstance(thing, Box | Foreign | Named):
+            held = walk.state.held(thing)
+            found.append(of(thing) if isinstance(node.slice, ast.Slice) or not held else walk.state.element(thing, name))
+        elif isinstance(thing, Module):
+            found.append(walk.state.element(thing, name) if walk.state.held(thing) else of(Module(node, walk.context, "part")))
+        elif isinstance(thing, Batch):
+            found.append(tensor(replace(receiver.spread, axis=0 if receiver.spread.kind is Kind.ROWS else None)))
+        elif isinstance(thing, Shape):
+            found.append(size(receiver, thing, position, node))
+        elif isinstance(thing, Method) and thing.name == GROUPS:
+            found.append(of(thing) if not isinstance(place, str) else UNKNOWN)
+        elif isinstance(thing, Parameters | Weights):
+            found.append(of(thing))
+        elif isinstance(thing, Instance):
+            found.append(calls.method(walk, thing, "__getitem__", node, (index,)) or UNKNOWN)
+    if not found:
+        return tensors.subscript(walk, receiver, node, index)
+    inside = walk.state.deep_spread(index)
+    if inside.kind in (Kind.ROWS, Kind.RAGGED) and not receiver.spread.local:
+        return tensor(replace(inside, axis=0))
+    return tinted(either(found), inside)
+
+
+def _bounds(node: ast.Slice) -> slice:
+    """Give a literal slice; the whole where it is not literal."""
+    bounds: list[int | None] = []
+    for part in (node.lower, node.upper, node.step):
+        try:
+            bounds.append(None if part is None else int(ast.literal_eval(part)))
+        except (ValueError, TypeError):
+            bounds.append(None)
+    return slice(*bounds)
+
+
+def size(value: Value, shape: Shape, position: int | None, node: ast.AST) -> Value:
+    """Give one number of a shape."""
+    loaders = value.spread.loaders
+    if shape.axis is not None and position == shape.axis and value.spread.kind is Kind.ROWS:
+        return Value(Spread(Kind.COUNT, loaders), number=True)
+    if shape.axis is not None and position == shape.axis:
+        return Value(Spread(Kind.SUM, loaders), number=True)
+    if shape.axis is not None and position is not None:
+        return NUMBER
+    part = Spread(Kind.SUM, loaders)
+    return tensor(mixed("HR207", "a size may or may not be that of the batch", node, part), number=True)
+
+
+def key(index: Value) -> str | None:
+    """Give the name of the cell of a literal index."""
+    if len(index.things) == 1:
+        (thing,) = index.things
+        if isinstance(thing, Constant):
+            return f"[{thing.value!r}]"
+    return None

@@ -1,0 +1,227 @@
+"""What a call gives: functions and classes of the file are followed with their arguments, the rest is asked of the library."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from hora.convert import access, expressions, library, networks, statements, tensors
+from hora.convert.arguments import Arguments, Keywords
+from hora.convert.facts import Call
+from hora.convert.memory import either, merge
+from hora.convert.spread import Kind, mixed
+from hora.convert.spread import join as join_spreads
+from hora.convert.values import (
+    UNKNOWN,
+    Class,
+    Criterion,
+    Foreign,
+    Frame,
+    Function,
+    Instance,
+    Method,
+    Module,
+    Named,
+    Stream,
+    Super,
+    Thing,
+    Value,
+    of,
+    tensor,
+)
+
+if TYPE_CHECKING:
+    from hora.convert.walk import Walk
+
+BUILTINS = frozenset(dir(builtins))
+DEPTH = 30
+
+
+def call(walk: Walk, node: ast.Call) -> Value:
+    """Give the value of a call and note it."""
+    function = walk.value(node.func)
+    arguments = _arguments(walk, node)
+    place = walk.place
+    receiver = None
+    if isinstance(node.func, ast.Attribute):
+        receiver = walk.last[node.func.value]
+    if receiver is not None and all(access.is_plain(thing) for thing in receiver.things):
+        assert isinstance(node.func, ast.Attribute)  # noqa: S101 - a receiver comes from an attribute
+        result = tensors.method(walk, arguments, receiver, node.func.attr)
+    elif not function.things:
+        result = not_followed(walk, arguments, ast.unparse(node.func))
+    else:
+        result = either(call_thing(walk, thing, arguments) for thing in _ordered(function.things))
+    walk.called(Call(node, place, function, arguments.values, arguments.keywords, result))
+    return result
+
+
+def _ordered(things: frozenset[Thing]) -> list[Thing]:
+    """Give things in an order that is the same in each run."""
+    return sorted(things, key=lambda thing: (type(thing).__name__, getattr(getattr(thing, "site", None), "lineno", 0)))
+
+
+def _arguments(walk: Walk, node: ast.Call) -> Arguments:
+    """Evaluate a call's arguments, unpacking what is known one by one."""
+    values: list[Value] = []
+    for arg in node.args:
+        value = walk.value(arg)
+        if isinstance(arg, ast.Starred) and value.items is not None:
+            values += value.items
+        elif isinstance(arg, ast.Starred):
+            values.append(access.elements(walk, value, arg)[0])
+        else:
+            values.append(value)
+    return Arguments(node, tuple(values), tuple((keyword.arg, walk.value(keyword.value)) for keyword in node.keywords))
+
+
+def call_thing(walk: Walk, thing: Thing, arguments: Arguments) -> Value:
+    """Give what calling a thing gives."""
+    node = arguments.node
+    if isinstance(thing, Function):
+        return inline(walk, thing, node, arguments.values, arguments.keywords)
+    if isinstance(thing, Class):
+        return construct(walk, thing, arguments)
+    if isinstance(thing, Instance):
+        return _call_instance(walk, thing, arguments)
+    if isinstance(thing, Module):
+        return networks.forward(walk, thing, arguments)
+    if isinstance(thing, Criterion):
+        return networks.loss(walk, thing, arguments)
+    if isinstance(thing, Method):
+        return library.method(walk, thing, arguments)
+    if isinstance(thing, Named):
+        return library.call(walk, thing.name, arguments)
+    return not_followed(walk, arguments, ast.unparse(node.func))
+
+
+def _call_instance(walk: Walk, thing: Instance, arguments: Arguments) -> Value:
+    """Call an object of a class of the file."""
+    for name in ("__call__", "forward"):
+        result = method(walk, thing, name, arguments.node, arguments.values, arguments.keywords)
+        if result is not None:
+            walk.facts.used.setdefault(thing, []).append(walk.place)
+            return result
+    if networks.is_module(thing):
+        return networks.forward(walk, thing, arguments)
+    return not_followed(walk, arguments, thing.cls.node.name)
+
+
+def not_followed(walk: Walk, arguments: Arguments, name: str) -> Value:
+    """Give what a call gives that cannot be followed, noting what it is handed of the worker's slice."""
+    spreads = [walk.state.deep_spread(value) for value in arguments.all]
+    if any(spread.local for spread in spreads):
+        parts = tuple((node, value) for node, value in arguments.pairs if walk.state.deep_spread(value).local)
+        walk.escape(arguments.node, parts, f"is handed to {name}(), which is not followed")
+        return tensor(mixed("HR908", f"{name}() comes from outside this file and is not followed", arguments.node, *spreads))
+    result = of(Foreign(arguments.node, walk.context, name))
+    for spread in spreads:
+        if spread.kind is Kind.OWN:
+            result = replace(result, spread=join_spreads(result.spread, spread))
+    return result
+
+
+def member(walk: Walk, thing: Instance | Super | Class, name: str) -> Value | None:
+    """Give what a class of the file says about a name, or None."""
+    if isinstance(thing, Super):
+        lineage = thing.owner.lineage[1:]
+    else:
+        lineage = (thing.cls if isinstance(thing, Instance) else thing).lineage
+    for cls in lineage:
+        value = walk.state.get(cls.frame, name)
+        if value is not None:
+            return value
+    return None
+
+
+def method(
+    walk: Walk, thing: Instance, name: str, node: ast.AST, args: tuple[Value, ...] = (), keywords: Keywords = ()
+) -> Value | None:
+    """Call a method that the file defines; None where it defines none."""
+    found = member(walk, thing, name)
+    functions = [one for one in found.things if isinstance(one, Function)] if found is not None else []
+    if not functions:
+        return None
+    return either(inline(walk, replace(one, bound=thing), node, args, keywords) for one in functions)
+
+
+def construct(walk: Walk, cls: Class, arguments: Arguments) -> Value:
+    """Make an object of a class of the file."""
+    made = library.derived(walk, cls, arguments)
+    if made is not None:
+        return made
+    instance = Instance(arguments.node, walk.context, cls)
+    walk.state.forget(instance)
+    walk.facts.made.setdefault(instance, walk.place)
+    started = method(walk, instance, "__init__", arguments.node, arguments.values, arguments.keywords)
+    if started is None:
+        fields = [node.target.id for node in cls.node.body if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)]
+        for name, value in (*zip(fields, arguments.values, strict=False), *arguments.keywords):
+            if name is not None:
+                walk.state.set(instance, name, value)
+                walk.facts.bind(instance, name, value)
+    return of(instance)
+
+
+def inline(walk: Walk, function: Function, node: ast.AST, args: tuple[Value, ...], keywords: Keywords) -> Value:
+    """Follow a function with its arguments and give what it returns."""
+    if len(walk.context) >= DEPTH or function.node in walk.running:
+        spreads = [spread for value in args if (spread := walk.state.deep_spread(value)).local]
+        return tensor(mixed("HR908", "a function that calls itself is not followed", node, *spreads)) if spreads else UNKNOWN
+    context = (*walk.context, node)
+    frame = Frame(function.node, context)
+    walk.state.forget(frame)
+    exits, walk.exits = walk.exits, type(walk.exits)()
+    walk.running.append(function.node)
+    with walk.inside(frame, context, function.frame):
+        _bind(walk, function, args, keywords)
+        if isinstance(function.node, ast.Lambda):
+            result = walk.value(function.node.body)
+        else:
+            result = _body(walk, function.node, node, context[:-1])
+    walk.running.pop()
+    inner, walk.exits = walk.exits, exits
+    if not inner.yields:
+        walk.exits.drawn |= inner.drawn
+    return result
+
+
+def _body(walk: Walk, node: ast.FunctionDef | ast.AsyncFunctionDef, site: ast.AST, context: tuple[ast.AST, ...]) -> Value:
+    """Follow a function's body and give what it returns, or the stream that a generator is."""
+    through = statements.block(walk, node.body)
+    ends = [(statements.NONE, walk.state)] if through else []
+    ends += walk.exits.returns
+    walk.state = merge(state for _, state in ends) or walk.state
+    if walk.exits.yields:
+        return of(Stream(site, context, either(walk.exits.yields), walk.exits.drawn))
+    return either(value for value, _ in ends)
+
+
+def _bind(walk: Walk, function: Function, args: tuple[Value, ...], keywords: Keywords) -> None:
+    """Bind a function's parameters."""
+    spec = function.node.args
+    given = list(args)
+    if function.bound is not None:
+        given.insert(0, of(function.bound))
+    names = [arg.arg for arg in (*spec.posonlyargs, *spec.args)]
+    defaults = dict(zip(reversed(names), reversed(spec.defaults), strict=False))
+    defaults |= {arg.arg: value for arg, value in zip(spec.kwonlyargs, spec.kw_defaults, strict=True) if value}
+    by_name = {name: value for name, value in keywords if name is not None}
+    anything = [value for name, value in keywords if name is None]
+    for name in (*names, *(arg.arg for arg in spec.kwonlyargs)):
+        if name in names and names.index(name) < len(given):
+            value = given[names.index(name)]
+        elif name in by_name:
+            value = by_name[name]
+        elif name in defaults:
+            value = expressions.evaluate(walk, defaults[name])
+        else:
+            value = either(access.elements(walk, one, function.node)[0] for one in anything)
+        walk.bind(name, value)
+    if spec.vararg:
+        walk.bind(spec.vararg.arg, Value(items=tuple(given[len(names) :])))
+    if spec.kwarg:
+        others = [value for name, value in keywords if name not in names]
+        walk.bind(spec.kwarg.arg, Value(items=tuple(others)) if others else UNKNOWN)

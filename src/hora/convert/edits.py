@@ -1,0 +1,200 @@
+"""Edits of a source text: replace an expression, put lines before or after a statement, guard statements.
+
+An edit is a span and its replacement; nothing outside the spans changes. Whole-line edits need statements that have
+their lines to themselves: for ``a; b`` and ``for x in y: f(x)`` they raise :class:`SharedLine`, which carries the edits that
+give each statement a line of its own.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import cast
+
+from hora.convert.source import Source
+
+
+@dataclass(frozen=True, order=True)
+class Edit:
+    """A replacement of ``text[start:end]``; an insertion where both are equal."""
+
+    start: int
+    end: int
+    text: str
+
+
+class SharedLine(Exception):
+    """A statement shares its line with another; ``edits`` give each a line of its own."""
+
+    def __init__(self, edits: tuple[Edit, ...]) -> None:
+        super().__init__("the statement shares its line")
+        self.edits = edits
+
+
+def apply(text: str, edits: Iterable[Edit]) -> str:
+    """Apply edits to a text; insertions at one place keep their order.
+
+    Raises
+    ------
+    ValueError
+        Two edits overlap.
+    """
+    pieces: list[str] = []
+    position = 0
+    for edit in sorted(edits, key=lambda edit: (edit.start, edit.end)):
+        if edit.start < position:
+            raise ValueError(f"edits overlap at {edit.start}: {edit.text!r}")
+        pieces += (text[position : edit.start], edit.text)
+        position = edit.end
+    pieces.append(text[position:])
+    return "".join(pieces)
+
+
+def origins(text: str, edits: Iterable[Edit]) -> list[int]:
+    """For each line of the edited text, the offset in the old text of the first old character on it, or of the edit."""
+    lines: list[int] = []
+    fresh, mine = True, False  # at a line's start; the line has an old character already
+
+    def feed(piece: str, start: int, old: bool) -> None:
+        nonlocal fresh, mine
+        for index, character in enumerate(piece):
+            here = start + index if old else start
+            if fresh:
+                lines.append(here)
+                fresh, mine = False, False
+            if old and not mine and not character.isspace():
+                lines[-1], mine = here, True
+            if character == "\n" or (character == "\r" and piece[index + 1 : index + 2] != "\n"):
+                fresh = True
+
+    position = 0
+    for edit in sorted(edits, key=lambda edit: (edit.start, edit.end)):
+        feed(text[position : edit.start], position, True)
+        feed(edit.text, edit.start, False)
+        position = edit.end
+    feed(text[position:], position, True)
+    return lines
+
+
+def replace(source: Source, node: ast.expr, text: str) -> Edit:
+    """Replace an expression."""
+    return Edit(*source.span(node), text)
+
+
+def insert_before(source: Source, statement: ast.stmt, lines: Sequence[str]) -> Edit:
+    """Put lines before a statement, above its decorators and the comments that stand directly over it."""
+    _own_lines(source, statement)
+    first = _first_line(statement)
+    margin = source.margin(statement)
+    while first > 1 and source.lines[first - 2].startswith(margin + "#") and first - 1 not in source.inside_strings:
+        first -= 1
+    at = source.starts[first - 1]
+    return Edit(at, at, "".join(margin + line + source.newline for line in lines))
+
+
+def insert_after(source: Source, statement: ast.stmt, lines: Sequence[str]) -> Edit:
+    """Put lines after a statement and the comments that end its block."""
+    _own_lines(source, statement)
+    margin = source.margin(statement)
+    last = statement.end_lineno or statement.lineno
+    if isinstance(getattr(statement, "body", None), list):
+        last = _trailing_comments(source, last, margin)
+    at = source.starts[last]
+    text = "".join(margin + line + source.newline for line in lines)
+    if not source.lines[last - 1].endswith(("\n", "\r")):
+        text = source.newline + text.removesuffix(source.newline)
+    return Edit(at, at, text)
+
+
+def guard(source: Source, statements: Sequence[ast.stmt], test: str) -> list[Edit]:
+    """Indent neighbouring statements under ``if test:``; lines inside of strings stay as they are."""
+    for statement in statements:
+        _own_lines(source, statement)
+    first, last = _first_line(statements[0]), statements[-1].end_lineno or statements[-1].lineno
+    margin = source.margin(statements[0])
+    at = source.starts[first - 1]
+    return [Edit(at, at, f"{margin}if {test}:{source.newline}"), *_indented(source, first, last)]
+
+
+def join_guard(source: Source, guarded: ast.If, statements: Sequence[ast.stmt]) -> list[Edit]:
+    """Indent the statements that follow an existing ``if``, so that they join it."""
+    for statement in statements:
+        _own_lines(source, statement)
+    margin, inner = source.margin(guarded), source.margin(guarded.body[0])
+    first, last = _first_line(statements[0]), statements[-1].end_lineno or statements[-1].lineno
+    return _indented(source, first, last, inner.removeprefix(margin))
+
+
+def own_lines(source: Source, statement: ast.stmt) -> tuple[Edit, ...]:
+    """Edits that give a statement and its neighbours lines of their own; none where they have them already."""
+    block, owner = _neighbours(source, statement)
+    start = source.span(block[0])[0]
+    before = source.text[source.starts[block[0].lineno - 1] : start]
+    margin = source.margin(block[0])
+    edits: list[Edit] = []
+    if before.strip():
+        margin = source.margin(owner) + source.indent
+        edits.append(Edit(start - len(before) + len(before.rstrip(" \t")), start, source.newline + margin))
+    for previous, node in pairwise(block):
+        edits.append(Edit(source.span(previous)[1], source.span(node)[0], source.newline + margin))
+    end = source.span(block[-1])[1]
+    rest = source.text[end : source.starts[block[-1].end_lineno or 0]]
+    if rest.lstrip(" \t").startswith(";"):
+        edits.append(Edit(end, end + rest.index(";") + 1, ""))
+    return tuple(edits)
+
+
+def _own_lines(source: Source, statement: ast.stmt) -> None:
+    """Raise SharedLine where a statement has not its lines to itself."""
+    start, end = source.span(statement)
+    before = source.text[source.starts[statement.lineno - 1] : start]
+    after = source.text[end : source.starts[statement.end_lineno or 0]].strip()
+    if before.strip() or (after and not after.startswith("#")):
+        raise SharedLine(own_lines(source, statement))
+
+
+def _neighbours(source: Source, statement: ast.stmt) -> tuple[list[ast.stmt], ast.stmt]:
+    """The statements that share lines with a statement, and the compound statement that they belong to."""
+    for node in ast.walk(source.tree):
+        for name in ("body", "orelse", "finalbody"):
+            block = getattr(node, name, None)
+            if isinstance(block, list) and statement in block:
+                first = last = block.index(statement)
+                while first and block[first - 1].end_lineno == block[first].lineno:
+                    first -= 1
+                while last + 1 < len(block) and block[last + 1].lineno == block[last].end_lineno:
+                    last += 1
+                owner = node if isinstance(node, ast.stmt | ast.ExceptHandler) else statement
+                return block[first : last + 1], cast(ast.stmt, owner)
+    raise ValueError("the statement is not in this source")
+
+
+def _first_line(statement: ast.stmt) -> int:
+    """The number of a statement's first line, with its decorators."""
+    decorators: list[ast.expr] = getattr(statement, "decorator_list", [])
+    return min([statement.lineno, *(node.lineno for node in decorators)])
+
+
+def _trailing_comments(source: Source, last: int, margin: str) -> int:
+    """The last line of the comments that end a block, which are indented deeper than its header."""
+    line = last + 1
+    while line <= len(source.lines):
+        text = source.lines[line - 1]
+        if text.strip() and not (text.lstrip(" \t").startswith("#") and text.startswith((margin + " ", margin + "\t"))):
+            break
+        if text.strip():
+            last = line
+        line += 1
+    return last
+
+
+def _indented(source: Source, first: int, last: int, unit: str = "") -> list[Edit]:
+    """Indent lines by one level, save empty ones and those that begin inside a string."""
+    unit = unit or source.indent
+    return [
+        Edit(source.starts[line - 1], source.starts[line - 1], unit)
+        for line in range(first, last + 1)
+        if line not in source.inside_strings and source.lines[line - 1].strip()
+    ]

@@ -1,0 +1,326 @@
+"""What an expression gives: names, literals, operators, comprehensions. Reaching into values is in :mod:`access`."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from hora.convert import access, calls, tensors
+from hora.convert.memory import ANY, either
+from hora.convert.spread import ALIKE, ZERO, Kind, Spread, add, divide, mixed, multiply, nonlinear
+from hora.convert.spread import join as join_spreads
+from hora.convert.values import (
+    UNKNOWN,
+    Box,
+    Constant,
+    Frame,
+    Function,
+    Loader,
+    Named,
+    Rank,
+    Stream,
+    Thing,
+    Value,
+    WorkerZero,
+    join,
+    of,
+    tensor,
+)
+
+if TYPE_CHECKING:
+    from hora.convert.walk import Walk
+
+def evaluate(walk: Walk, node: ast.expr) -> Value:
+    """Give the value of an expression."""
+    handler = _HANDLERS.get(type(node))
+    if handler is not None:
+        return handler(walk, node)
+    spread = ALIKE
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.expr):
+            spread = join_spreads(spread, walk.state.deep_spread(walk.value(child)))
+    return tensor(spread)
+
+
+def truth(value: Value) -> bool | None:
+    """Give what a test decides, where it is always the same."""
+    if value.things and value.spread.alike:
+        answers = {bool(thing.value) if isinstance(thing, Constant) else None for thing in value.things}
+        if len(answers) == 1:
+            return answers.pop()
+    return None
+
+
+def operate(
+    walk: Walk, op: ast.operator, left: Value, right: Value, node: ast.AST, sides: tuple[ast.expr, ast.expr]
+) -> Value:
+    """Give the value of an operation on two."""
+    one, other = walk.state.deep_spread(left), walk.state.deep_spread(right)
+    sequence = any(isinstance(thing, Box) for thing in left.things) or left.items is not None
+    if isinstance(op, ast.Add | ast.Sub) and not sequence:
+        spread = add(one, other, node)
+    elif isinstance(op, ast.Mult) and not sequence:
+        spread = multiply(one, other, node)
+    elif isinstance(op, ast.Div):
+        spread = divide(one, other, node)
+    elif isinstance(op, ast.MatMult):
+        spread = tensors.product(left, right, node)
+    elif sequence:
+        items = left.items + right.items if left.items is not None and right.items is not None else None
+        return Value(join_spreads(left.spread, right.spread), left.things | right.things, items)
+    else:
+        spread = nonlinear((one, other), node, "an operation")
+    parts = tuple((side, value) for side, value in zip(sides, (left, right), strict=True) if value.spread.reducible)
+    if spread.kind is Kind.MIXED and Kind.MIXED not in (one.kind, other.kind):
+        walk.escape(node, parts, "is computed with")
+    if spread.kind is Kind.ZERO and not one.kind is other.kind is Kind.ZERO:
+        spread = ALIKE
+    return Value(
+        spread=spread,
+        number=(left.number or one.alike) and (right.number or other.alike) and (left.number or right.number),
+        sized=left.sized or right.sized,
+        world=left.world or right.world,
+    )
+
+
+def _name(walk: Walk, node: ast.Name) -> Value:
+    """Give what a name stands for."""
+    if node.id == "__name__":
+        return of(Constant("__main__", "str"))
+    found = walk.lookup(node.id)
+    if found is None:
+        return of(Named(f"builtins.{node.id}")) if node.id in calls.BUILTINS else UNKNOWN
+    return found
+
+
+def _constant(walk: Walk, node: ast.Constant) -> Value:
+    """Give a literal."""
+    if node.value is ...:
+        return UNKNOWN
+    number = isinstance(node.value, int | float) and not isinstance(node.value, bool)
+    thing = Constant(node.value, type(node.value).__name__)
+    return Value(spread=ZERO if number and node.value == 0 else ALIKE, things=frozenset({thing}), number=number)
+
+
+def _attribute(walk: Walk, node: ast.Attribute) -> Value:
+    """Give an attribute."""
+    return access.attribute(walk, walk.value(node.value), node.attr, node)
+
+
+def _binary(walk: Walk, node: ast.BinOp) -> Value:
+    """Give the value of a binary operator."""
+    left, right = walk.value(node.left), walk.value(node.right)
+    if isinstance(node.op, ast.Mod) and any(isinstance(t, Constant) and t.type == "str" for t in left.things):
+        return tensor(walk.state.deep_spread(right))
+    return operate(walk, node.op, left, right, node, (node.left, node.right))
+
+
+def _unary(walk: Walk, node: ast.UnaryOp) -> Value:
+    """Give the value of a unary operator."""
+    value = walk.value(node.operand)
+    if isinstance(node.op, ast.USub | ast.UAdd):
+        if isinstance(node.op, ast.USub) and isinstance(node.operand, ast.Constant):
+            number = node.operand.value
+            if isinstance(number, int | float):
+                return Value(value.spread, frozenset({Constant(-number, type(number).__name__)}), number=True)
+        return replace(value, things=frozenset())
+    if isinstance(node.op, ast.Not):
+        known = truth(value)
+        if known is not None:
+            return of(Constant(not known, "bool"))
+        if Rank() in value.things:
+            return Value(value.spread, frozenset({WorkerZero()}))
+    return tensor(_decided(walk, (node.operand,), (value,), node))
+
+
+def _compare(walk: Walk, node: ast.Compare) -> Value:
+    """Give the value of a comparison."""
+    sides = (node.left, *node.comparators)
+    values = tuple(walk.value(side) for side in sides)
+    if len(node.ops) == 1:
+        known = _known(node.ops[0], values[0], values[1])
+        if known is not None:
+            return of(Constant(known, "bool"))
+        zero = any(value.things and truth(value) is False for value in values)
+        if isinstance(node.ops[0], ast.Eq) and zero and any(Rank() in value.things for value in values):
+            return Value(values[0].spread if not values[0].spread.alike else values[1].spread, frozenset({WorkerZero()}))
+        if isinstance(node.ops[0], ast.Is | ast.IsNot):
+            return UNKNOWN
+    return tensor(_decided(walk, sides, values, node), number=all(value.number for value in values))
+
+
+def _known(op: ast.cmpop, left: Value, right: Value) -> bool | None:
+    """Give what a comparison gives that always comes out the same."""
+    none = Constant(None, "NoneType")
+    if isinstance(op, ast.Is | ast.IsNot) and right.things == {none}:
+        if left.things == {none} and left.spread.alike:
+            return isinstance(op, ast.Is)
+        if left.things and none not in left.things or left.spread.local:
+            return isinstance(op, ast.IsNot)
+        return None
+    if len(left.things) != 1 or len(right.things) != 1:
+        return None
+    (one,), (other,) = left.things, right.things
+    if isinstance(one, Constant) and isinstance(other, Constant) and one.type == other.type == "str":
+        if isinstance(op, ast.Eq | ast.NotEq):
+            return (one.value == other.value) is isinstance(op, ast.Eq)
+    return None
+
+
+def _decided(walk: Walk, sides: tuple[ast.expr, ...], values: tuple[Value, ...], node: ast.AST) -> Spread:
+    """Give the spread of something decided from values, noting those that only make sense globally."""
+    spreads = tuple(walk.state.deep_spread(value) for value in values)
+    parts = tuple((side, value) for side, value in zip(sides, values, strict=True) if value.spread.reducible)
+    walk.escape(node, parts, "is compared")
+    return nonlinear(spreads, node, "a decision")
+
+
+def _boolean(walk: Walk, node: ast.BoolOp) -> Value:
+    """Give the value of ``and`` and ``or``."""
+    values = [walk.value(part) for part in node.values]
+    stops = isinstance(node.op, ast.Or)
+    if any(truth(value) is stops for value in values):
+        return of(Constant(stops, "bool"))
+    result = either(values)
+    zero = {WorkerZero()} if not stops and any(WorkerZero() in value.things for value in values) else set()
+    things: set[Thing] = {thing for thing in result.things if not isinstance(thing, Constant | WorkerZero)}
+    return replace(result, things=frozenset(things | zero))
+
+
+def _choice(walk: Walk, node: ast.IfExp) -> Value:
+    """Give the value of a conditional expression."""
+    test = walk.value(node.test)
+    walk.judge(node, node.test, test)
+    known = truth(test)
+    yes, no = walk.value(node.body), walk.value(node.orelse)
+    result = yes if known is True else no if known is False else join(yes, no)
+    if test.spread.alike:
+        return result
+    return access.tinted(result, Spread(Kind.OWN, why=test.spread.why))
+
+
+def _tuple(walk: Walk, node: ast.Tuple) -> Value:
+    """Give a tuple."""
+    if any(isinstance(element, ast.Starred) for element in node.elts):
+        return _box(walk, node, [(None, element) for element in node.elts])
+    return Value(items=tuple(walk.value(element) for element in node.elts))
+
+
+def _list(walk: Walk, node: ast.List | ast.Set) -> Value:
+    """Give a list or a set."""
+    return _box(walk, node, [(f"[{index}]", element) for index, element in enumerate(node.elts)])
+
+
+def _dict(walk: Walk, node: ast.Dict) -> Value:
+    """Give a dict."""
+    pairs = [(access.key(walk.value(name)) if name else None, value) for name, value in zip(node.keys, node.values, strict=True)]
+    return _box(walk, node, pairs)
+
+
+def _box(walk: Walk, node: ast.expr, pairs: list[tuple[str | None, ast.expr]]) -> Value:
+    """Make a container of elements."""
+    box = Box(node, walk.context)
+    held: dict[str, Value] = {}
+    for name, element in pairs:
+        inner = element.value if isinstance(element, ast.Starred) else element
+        value = walk.value(inner)
+        if isinstance(element, ast.Starred):
+            value, name = access.elements(walk, value, inner)[0], None
+        cell = name or ANY
+        held[cell] = join(held[cell], value) if cell in held else value
+    walk.state.forget(box)
+    for cell, value in held.items():
+        walk.state.set(box, cell, value)
+        walk.facts.bind(box, cell, value)
+    return of(box)
+
+
+def _comprehension(walk: Walk, node: ast.ListComp | ast.SetComp | ast.GeneratorExp | ast.DictComp) -> Value:
+    """Give what a comprehension collects."""
+    drawn: frozenset[Loader] = frozenset()
+    loops = walk.loops
+    with walk.inside(Frame(node, walk.context), walk.context, walk.frame):
+        for part in node.generators:
+            element, loaders = access.elements(walk, walk.value(part.iter), part.iter)
+            walk.loops = (*walk.loops, (node, walk.context)) if loaders else walk.loops
+            walk.draw(node, loaders)
+            drawn |= loaders
+            walk.assign(part.target, element)
+            for test in part.ifs:
+                walk.value(test)
+        if isinstance(node, ast.DictComp):
+            walk.value(node.key)
+        value = walk.value(node.value if isinstance(node, ast.DictComp) else node.elt)
+    walk.loops = loops
+    if isinstance(node, ast.GeneratorExp):
+        return of(Stream(node, walk.context, value, drawn))
+    if drawn and value.spread.local:
+        value = tensor(mixed("HR601", "values of all batches are collected in a list", node, value.spread))
+    box = Box(node, walk.context)
+    walk.state.forget(box)
+    walk.state.set(box, ANY, value)
+    walk.facts.bind(box, ANY, value)
+    return of(box)
+
+
+def _lambda(walk: Walk, node: ast.Lambda) -> Value:
+    """Give a function without a name."""
+    return of(Function(node, walk.frame))
+
+
+def _joined(walk: Walk, node: ast.JoinedStr) -> Value:
+    """Give a formatted string: it holds what it shows."""
+    spread = ALIKE
+    for part in node.values:
+        if isinstance(part, ast.FormattedValue):
+            spread = join_spreads(spread, walk.state.deep_spread(walk.value(part.value)))
+            if part.format_spec:
+                walk.value(part.format_spec)
+    return tensor(spread)
+
+
+def _walrus(walk: Walk, node: ast.NamedExpr) -> Value:
+    """Give the value that a name is bound to on the way."""
+    value = walk.value(node.value)
+    walk.assign(node.target, value)
+    return value
+
+
+def _yield(walk: Walk, node: ast.Yield | ast.YieldFrom) -> Value:
+    """Note what a generator hands out."""
+    value = walk.value(node.value) if node.value else UNKNOWN
+    if isinstance(node, ast.YieldFrom):
+        value, loaders = access.elements(walk, value, node)
+        walk.exits.drawn |= loaders
+    walk.exits.yields.append(value)
+    return UNKNOWN
+
+
+_HANDLERS: dict[type[ast.expr], Callable[..., Value]] = {
+    ast.Name: _name,
+    ast.Constant: _constant,
+    ast.Attribute: _attribute,
+    ast.Subscript: lambda walk, node: access.subscript(walk, node),
+    ast.BinOp: _binary,
+    ast.UnaryOp: _unary,
+    ast.Compare: _compare,
+    ast.BoolOp: _boolean,
+    ast.IfExp: _choice,
+    ast.Tuple: _tuple,
+    ast.List: _list,
+    ast.Set: _list,
+    ast.Dict: _dict,
+    ast.ListComp: _comprehension,
+    ast.SetComp: _comprehension,
+    ast.GeneratorExp: _comprehension,
+    ast.DictComp: _comprehension,
+    ast.Lambda: _lambda,
+    ast.JoinedStr: _joined,
+    ast.NamedExpr: _walrus,
+    ast.Yield: _yield,
+    ast.YieldFrom: _yield,
+    ast.Call: lambda walk, node: calls.call(walk, node),
+    ast.Starred: lambda walk, node: walk.value(node.value),
+}

@@ -1,0 +1,84 @@
+"""Guards: statements that worker 0 alone runs, neighbours under one ``if``.
+
+A guard must be safe: nothing that all workers do together may end up inside one.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeGuard
+
+from hora.convert.edits import Edit, guard, join_guard
+from hora.convert.program import Program
+
+
+def runs(program: Program, wanted: Callable[[ast.stmt], bool]) -> Iterator[list[ast.stmt]]:
+    """Give runs of neighbouring statements that are wanted, are not guarded yet, and may be.
+
+    Parameters
+    ----------
+    program
+        The script.
+    wanted
+        Whether a statement is one for worker 0.
+    """
+    for block in _blocks(program.source.tree):
+        run: list[ast.stmt] = []
+        for statement in block:
+            if _comes_here(program, statement) and wanted(statement) and not together(program, statement):
+                run.append(statement)
+            elif run:
+                yield run
+                run = []
+        if run:
+            yield run
+
+
+def guarded(program: Program, statements: Sequence[ast.stmt]) -> tuple[Edit, ...]:
+    """Put neighbouring statements under a guard, joining one that stands directly before or after them."""
+    source = program.source
+    block = program.block(statements[0])
+    first, last = block.index(statements[0]), block.index(statements[-1])
+    before: ast.stmt | None = block[first - 1] if first else None
+    after: ast.stmt | None = block[last + 1] if last + 1 < len(block) else None
+    if before is not None and _joinable(program, before):
+        return tuple(join_guard(source, before, statements))
+    edits = guard(source, statements, f"{program.runtime}.rank() == 0")
+    if after is not None and _joinable(program, after):
+        edits.append(Edit(source.starts[after.lineno - 1], source.starts[after.lineno], ""))
+    return tuple(edits)
+
+
+def together(program: Program, statement: ast.stmt) -> bool:
+    """Whether a statement does, itself or in what it calls, something that all workers must do."""
+    nodes = set(ast.walk(statement))
+    if any(isinstance(node, ast.NamedExpr | ast.Yield | ast.YieldFrom | ast.Await) for node in nodes):
+        return True
+    happenings = [(one.node, one.place) for one in program.events if one.what in ("collective", "backward", "step")]
+    happenings += [(draw.node, draw.place) for draw in program.facts.draws.values()]
+    return any(node in nodes or nodes.intersection(place.context) for node, place in happenings)
+
+
+def _comes_here(program: Program, statement: ast.stmt) -> bool:
+    """Whether more workers than worker 0 come to a statement."""
+    return any(not place.alone for place in program.places(statement))
+
+
+def _joinable(program: Program, statement: ast.stmt) -> TypeGuard[ast.If]:
+    """Whether a statement is a guard that neighbours can join."""
+    return bool(
+        isinstance(statement, ast.If)
+        and not statement.orelse
+        and ast.unparse(statement.test) == f"{program.runtime}.rank() == 0"
+        and statement.lineno < statement.body[0].lineno
+    )
+
+
+def _blocks(tree: ast.Module) -> Iterator[list[ast.stmt]]:
+    """Give every block of statements."""
+    for node in ast.walk(tree):
+        for name in ("body", "orelse", "finalbody"):
+            block = getattr(node, name, None)
+            if isinstance(block, list) and block and isinstance(block[0], ast.stmt):
+                yield block

@@ -1,0 +1,283 @@
+"""What the names of libraries stand for: which calls make loaders and optimizers, and which functions speak or save."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from hora.convert import access, calls, networks, python, randomness, runtime, tensors
+from hora.convert.arguments import Arguments
+from hora.convert.spread import ENTRIES, Kind, mixed, nonlinear, own
+from hora.convert.values import (
+    UNKNOWN,
+    Box,
+    Class,
+    Foreign,
+    Function,
+    Generator,
+    Instance,
+    Loader,
+    Method,
+    Optimizer,
+    Output,
+    Parameters,
+    Scaler,
+    Scheduler,
+    Stream,
+    Super,
+    Thing,
+    Value,
+    of,
+    tensor,
+)
+
+if TYPE_CHECKING:
+    from hora.convert.walk import Walk
+
+LOADERS = frozenset({"torch.utils.data.DataLoader", "torch.utils.data.dataloader.DataLoader"})
+PRINTERS = frozenset({"builtins.print", "pprint.pprint", "sys.stdout.write", "sys.stderr.write", "sys.stdout.flush"})
+CLOCKS = ("time.", "datetime.", "os.getpid", "socket.", "uuid.", "tempfile.", "builtins.input", "psutil.", "timeit.")
+BARS = frozenset({"tqdm.tqdm", "tqdm.auto.tqdm", "tqdm.notebook.tqdm", "tqdm.autonotebook.tqdm", "rich.progress.track"})
+SAVERS = frozenset(
+    "torch.save pickle.dump joblib.dump numpy.save numpy.savez numpy.savez_compressed numpy.savetxt json.dump yaml.dump"
+    " os.makedirs os.mkdir os.remove os.unlink os.rename os.replace os.rmdir shutil.rmtree shutil.copy shutil.copyfile"
+    " shutil.move torchvision.utils.save_image os.system".split()
+)
+PICTURES = ("matplotlib.", "seaborn.", "cv2.imwrite", "imageio.", "PIL.")
+RUNNERS = frozenset({"fire.Fire", "typer.run", "absl.app.run", "tensorflow.app.run", "tyro.cli"})
+STREAMS = frozenset({"itertools.cycle", "itertools.chain", "itertools.islice", "more_itertools.peekable"})
+
+
+def call(walk: Walk, name: str, arguments: Arguments) -> Value:
+    """Give what a call of a library's function or class gives."""
+    node = arguments.node
+    last = name.rpartition(".")[2]
+    if name.startswith(f"{runtime.NAME}."):
+        return runtime.call(walk, last, arguments)
+    if name.startswith("builtins."):
+        return python.call(walk, last, arguments)
+    if name in LOADERS:
+        return loader(walk, arguments)
+    if name.startswith("torch.optim.lr_scheduler."):
+        return of(Scheduler(node, walk.context, name))
+    if name.startswith("torch.optim.") and name.count(".") == 2 and last[:1].isupper():
+        return optimizer(walk, name, arguments)
+    if last == "GradScaler" and name.startswith("torch."):
+        return of(Scaler(node, walk.context))
+    if name in BARS | STREAMS and arguments.values:
+        return python.streamed(walk, arguments, arguments.values[0])
+    drawn = randomness.call(walk, name, arguments)
+    if drawn is not None:
+        return drawn
+    if name.startswith("torch.nn.functional."):
+        return _functional(walk, last, arguments)
+    if name.startswith(("torch.nn.init.", "torch.nn.utils.clip_grad")):
+        return UNKNOWN
+    if name.startswith("torch.nn.") and last[:1].isupper() and name.count(".") == 2:
+        return networks.layer(walk, name, arguments)
+    if name.startswith("torchvision.models.") or name.startswith("timm.") and last == "create_model":
+        return networks.pretrained(walk, name, arguments)
+    if name.startswith(CLOCKS):
+        return tensor(own("HR403", f"{name}() differs from worker to worker", node), number=True)
+    if name in ("copy.deepcopy", "copy.copy") and arguments.values:
+        return networks.copied(walk, arguments)
+    if name in PRINTERS or name in SAVERS or name.startswith(("logging.", "wandb.", *PICTURES)):
+        return speak(walk, name, arguments)
+    if name == "torch.autograd.backward" and arguments.values:
+        walk.backward(node, node.args[0], arguments.values[0])
+        return UNKNOWN
+    if name == "torch.autograd.grad":
+        return _gradient(walk, arguments)
+    if name in ("sys.exit", "os._exit"):
+        walk.happen("exit", node)
+        return UNKNOWN
+    if name in RUNNERS:
+        for value in arguments.values[:1]:
+            for function in value.things:
+                if isinstance(function, Function):
+                    calls.inline(walk, function, node, (), ())
+        return UNKNOWN
+    if name == "torch.device":
+        return of(Foreign(node, walk.context, name))
+    if name.startswith("torch.") and name.count(".") == 1 or name.startswith(("torch.fft.", "torch.linalg.", "torch.special.")):
+        return _torch(walk, name, last, arguments)
+    if name.startswith(("numpy.", "math.")):
+        return _numpy(walk, last, arguments)
+    if node in walk.optimizers:
+        return optimizer(walk, name, arguments)
+    return calls.not_followed(walk, arguments, name)
+
+
+def speak(walk: Walk, name: str, arguments: Arguments) -> Value:
+    """Note what is printed, drawn or saved of the worker's slice."""
+    parts = tuple((node, value) for node, value in arguments.pairs if walk.state.deep_spread(value).local)
+    walk.escape(arguments.node, parts, f"goes to {name}()")
+    return of(Foreign(arguments.node, walk.context, name))
+
+
+def loader(walk: Walk, arguments: Arguments) -> Value:
+    """Give a DataLoader."""
+    made = Loader(arguments.node, walk.context)
+    walk.facts.given[made] = arguments
+    walk.facts.made.setdefault(made, walk.place)
+    for value in arguments.all:
+        spread = walk.state.deep_spread(value)
+        if not spread.alike:
+            walk.facts.own[made] = spread
+    return of(made)
+
+
+def optimizer(walk: Walk, name: str, arguments: Arguments) -> Value:
+    """Give an optimizer, with the modules whose parameters it is given."""
+    made = Optimizer(arguments.node, walk.context, name)
+    given: frozenset[Thing] = frozenset().union(*(walk.state.deep_things(value) for value in arguments.all))
+    walk.facts.made.setdefault(made, walk.place)
+    modules = {thing.module for thing in given if isinstance(thing, Parameters)}
+    walk.facts.trained[made] = frozenset(modules or (thing for thing in given if networks.is_module(thing)))
+    return of(made)
+
+
+def derived(walk: Walk, cls: Class, arguments: Arguments) -> Value | None:
+    """Give what a class of the file makes that derives from a loader, optimizer or scheduler of the library."""
+    for base in cls.bases:
+        if base.startswith("torch.optim.lr_scheduler."):
+            return of(Scheduler(arguments.node, walk.context, cls.node.name))
+        if base.startswith("torch.optim."):
+            return optimizer(walk, cls.node.name, arguments)
+        if base in LOADERS:
+            return loader(walk, arguments)
+    return None
+
+
+def _functional(walk: Walk, name: str, arguments: Arguments) -> Value:
+    """Give what a function of torch.nn.functional gives."""
+    if name in networks.LOSSES:
+        count = 3 if name in ("margin_ranking_loss", "triplet_margin_loss", "cosine_embedding_loss") else 2
+        count = {"gaussian_nll_loss": 3, "ctc_loss": 4}.get(name, count)
+        return networks.loss(walk, networks.criterion(name, arguments, given=count), arguments)
+    return tensors.operation(walk, name, arguments.values, arguments)
+
+
+def _torch(walk: Walk, name: str, last: str, arguments: Arguments) -> Value:
+    """Give what a function of torch itself gives."""
+    if last == "compile":
+        return arguments.values[0] if arguments.values else UNKNOWN
+    if last in ("cat", "concat", "concatenate", "stack", "hstack", "vstack", "column_stack") and arguments.values:
+        return _joined(walk, last, arguments)
+    if last == "where" and len(arguments.values) == 3:
+        spreads = tuple(walk.state.deep_spread(value) for value in arguments.values)
+        return tensor(nonlinear(spreads, arguments.node, "where()"))
+    if last in ("load",):
+        return of(Foreign(arguments.node, walk.context, name))
+    if last in ("no_grad", "enable_grad", "set_grad_enabled", "inference_mode", "autocast", "set_num_threads"):
+        return UNKNOWN
+    return tensors.operation(walk, last, arguments.values, arguments)
+
+
+def _joined(walk: Walk, name: str, arguments: Arguments) -> Value:
+    """Give several tensors put together."""
+    element, _ = access.elements(walk, arguments.values[0], arguments.node)
+    given = arguments.values[0]
+    parts = given.items if given.items is not None else (element,)
+    spreads = tuple(walk.state.deep_spread(part) for part in parts)
+    spread = nonlinear(spreads, arguments.node, f"{name}()")
+    axes = tensors.axes_of(arguments.get(1, "dim"))
+    if name == "stack":
+        at = next(iter(axes), 0) if axes else 0
+        moved = None if spread.axis is None or at < 0 else spread.axis + 1 if at <= spread.axis else spread.axis
+        spread = replace(spread, axis=moved)
+    kinds = {one.kind for one in spreads}
+    if spread.kind in ENTRIES and len(kinds) > 1 and not kinds <= set(ENTRIES):
+        at = next(iter(axes), 0) if axes else 0
+        if spread.axis in (at, None):
+            spread = mixed("HR305", f"{name}() puts samples beside values that all workers have", arguments.node, spread)
+    return tensor(spread)
+
+
+def _numpy(walk: Walk, name: str, arguments: Arguments) -> Value:
+    """Give what a function of numpy or math gives."""
+    given = arguments.values[0] if arguments.values else UNKNOWN
+    if any(isinstance(thing, Box | Stream) for thing in given.things):
+        spread = walk.state.deep_spread(access.elements(walk, given, arguments.node)[0])
+        if name in tensors.SUMS and spread.kind not in ENTRIES:
+            return Value(spread, number=True)
+    return tensors.operation(walk, name, arguments.values, arguments)
+
+
+def _gradient(walk: Walk, arguments: Arguments) -> Value:
+    """Give gradients: of entries of samples with respect to entries of samples they stay entries."""
+    outputs, inputs = arguments.get(0, "outputs"), arguments.get(1, "inputs")
+    spreads = tuple(walk.state.deep_spread(value) for value in (outputs, inputs) if value is not None)
+    if all(one.kind is Kind.ROWS for one in spreads) and len(spreads) == 2:
+        result = tensor(spreads[1])
+        return Value(items=(result,))
+    if any(one.local for one in spreads):
+        return tensor(mixed("HR311", "gradients are taken by hand and not averaged", arguments.node, *spreads))
+    return UNKNOWN
+
+
+def method(walk: Walk, thing: Method, arguments: Arguments) -> Value:
+    """Give what a method gives of something that a library made."""
+    receiver, name, node = thing.receiver, thing.name, arguments.node
+    receiver = receiver.receiver if isinstance(receiver, Super) else receiver
+    if networks.is_module(receiver):
+        return networks.module_method(walk, receiver, name, arguments)
+    if isinstance(receiver, Box):
+        return python.box_method(walk, receiver, name, arguments)
+    if isinstance(receiver, Scaler) and name == "scale" and arguments.values:
+        return arguments.values[0]
+    if isinstance(receiver, Optimizer | Scaler | Scheduler):
+        return _trains(walk, receiver, name, arguments)
+    if isinstance(receiver, Generator):
+        return _generates(walk, receiver, name, arguments)
+    if isinstance(receiver, Stream | Output | Foreign | Instance):
+        return _foreign(walk, receiver, name, arguments)
+    if isinstance(receiver, Parameters):
+        return of(receiver)
+    return calls.not_followed(walk, arguments, ast.unparse(node.func))
+
+
+def _trains(walk: Walk, receiver: Thing, name: str, arguments: Arguments) -> Value:
+    """Give what a method of an optimizer, scaler or scheduler gives."""
+    node = arguments.node
+    if name == "step":
+        walk.happen("step", node)
+        closures = [one for value in arguments.all for one in value.things if isinstance(one, Function)]
+        for closure in closures:
+            walk.happen("closure", node)
+            calls.inline(walk, closure, node, (), ())
+        if isinstance(receiver, Scheduler):
+            parts = tuple((part, value) for part, value in arguments.pairs if not value.spread.alike)
+            walk.escape(node, parts, "sets the learning rate", decides=True)
+    if name == "load_state_dict":
+        walk.happen("load", node)
+    return UNKNOWN
+
+
+def _generates(walk: Walk, receiver: Generator, name: str, arguments: Arguments) -> Value:
+    """Give what a method of a generator of random numbers gives."""
+    if name in ("manual_seed", "seed") and arguments.values:
+        return Value(walk.state.deep_spread(arguments.values[0]) if not arguments.values[0].spread.alike else UNKNOWN.spread,
+                     frozenset({receiver}))
+    return UNKNOWN
+
+
+def _foreign(walk: Walk, receiver: Thing, name: str, arguments: Arguments) -> Value:
+    """Give what a method of something gives that is not followed."""
+    node = arguments.node
+    parts = tuple((part, value) for part, value in arguments.pairs if walk.state.deep_spread(value).local)
+    text = ast.unparse(node.func)
+    if parts:
+        walk.escape(node, parts, f"goes to {text}()")
+        return tensor(mixed("HR908", f"{text}() is not followed", node, *(walk.state.deep_spread(v) for _, v in parts)))
+    if isinstance(receiver, Foreign) and any(name.startswith(part) for part in ("parameters", "named_parameters")):
+        return of(Parameters(receiver))
+    if isinstance(receiver, Foreign) and name in networks.SAME:
+        return of(receiver)
+    if isinstance(receiver, Foreign) and name == "step":
+        walk.happen("step", node)
+    if isinstance(receiver, Foreign) and name == "load_state_dict":
+        walk.happen("load", node)
+    return of(Foreign(node, walk.context, f"{getattr(receiver, 'maker', '')}.{name}"))
+

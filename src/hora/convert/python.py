@@ -1,0 +1,287 @@
+"""What Python's own functions and containers give."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from hora.convert import access, calls, library
+from hora.convert.arguments import Arguments, literal
+from hora.convert.memory import ANY, either
+from hora.convert.spread import ALIKE, ENTRIES, Kind, Spread, mixed, nonlinear, older
+from hora.convert.spread import join as join_spreads
+from hora.convert.values import (
+    NUMBER,
+    UNKNOWN,
+    Batch,
+    Box,
+    Function,
+    Instance,
+    Loader,
+    Named,
+    Output,
+    Parameters,
+    Shape,
+    Stream,
+    Super,
+    Value,
+    of,
+    tensor,
+)
+
+if TYPE_CHECKING:
+    from hora.convert.walk import Walk
+
+SILENT = frozenset("isinstance type hasattr callable id issubclass vars globals locals dir delattr exec eval object".split())
+
+
+def call(walk: Walk, name: str, arguments: Arguments) -> Value:
+    """Give what a function of Python gives."""
+    node, values = arguments.node, arguments.values
+    first = values[0] if values else UNKNOWN
+    spread = walk.state.deep_spread(first)
+    handler = _HANDLERS.get(name)
+    if handler is not None:
+        return handler(walk, arguments, first, spread)
+    if name in SILENT:
+        return UNKNOWN
+    if name in ("str", "repr", "format"):
+        return tensor(spread)
+    if name in ("exit", "quit"):
+        walk.happen("exit", node)
+        return UNKNOWN
+    if name in ("max", "min", "abs", "round", "pow", "divmod", "any", "all", "bool", "sorted", "set"):
+        return _decide(walk, name, arguments)
+    if name == "open":
+        return of(Output(node, walk.context, "open"))
+    return calls.not_followed(walk, arguments, name)
+
+
+def _print(walk: Walk, arguments: Arguments, first: Value, spread: Spread) -> Value:
+    """Note what is printed."""
+    return library.speak(walk, "print", arguments)
+
+
+def _len(walk: Walk, arguments: Arguments, first: Value, spread: Spread) -> Value:
+    """Give the number of entries."""
+    if any(isinstance(thing, Batch) for thing in first.things):
+        part = mixed("HR601", "len() of a batch whose fields are not told apart", arguments.node, spread)
+        return tensor(part if spread.local else spread, number=True)
+    if first.items is not None or any(not access.is_plain(thing) for thing in first.things):
+        return Value(first.spread if first.spread.kind is Kind.OWN else ALIKE, number=True)
+    if spread.kind in ENTRIES and spread.axis in (0, None) and Shape not in map(type, first.things):
+        return Value(Spread(Kind.COUNT if spread.kind is Kind.ROWS else Kind.SUM, spread.loaders), number=True)
+    return Value(spread if spread.kind in (Kind.OWN, Kind.MIXED) else ALIKE, number=True)
+
+
+def _number(walk: Walk, arguments: Arguments, first: Value, spread: Spread) -> Value:
+    """Give a value as a number."""
+    rounded = getattr(arguments.node.func, "id", "") == "int" and spread.kind in (Kind.MEAN, Kind.SHARE, Kind.MEANS)
+    if rounded:
+        walk.escape(arguments.node, arguments.pairs, "is rounded")
+        return tensor(mixed("HR305", "a mean is rounded", arguments.node, spread), number=True)
+    return Value(spread, first.things, number=True, sized=first.sized, world=first.world)
+
+
+def _sum(walk: Walk, arguments: Arguments, first: Value, spread: Spread) -> Value:
+    """Give the sum of what a value holds."""
+    if first.spread.kind in ENTRIES and not first.things:
+        return Value(Spread(Kind.SUM, spread.loaders), number=first.number)
+    element, loaders = access.elements(walk, first, arguments.node)
+    inner = walk.state.deep_spread(element)
+    if loaders and inner.local:
+        return tensor(_summed_over_batches(inner))
+    return Value(ALIKE if inner.kind is Kind.ZERO else inner, number=element.number)
+
+
+def _summed_over_batches(spread: Spread) -> Spread:
+    """Give the spread of a sum over all batches."""
+    return older(spread, spread.loaders)
+
+
+def _sequence(walk: Walk, arguments: Arguments, first: Value, spread: Spread) -> Value:
+    """Give what ``list()``, ``iter()`` and the like make of a value."""
+    name = getattr(arguments.node.func, "id", "")
+    if first.items is not None or first.only(Parameters) or not first.things:
+        return first
+    element, loaders = access.elements(walk, first, arguments.node)
+    if loaders and name != "iter":
+        walk.draw(arguments.node, loaders)
+        return tensor(mixed("HR601", "all batches are collected in a list", arguments.node, element.spread))
+    if loaders:
+        return of(Stream(arguments.node, walk.context, element, loaders))
+    if first.only(Stream) and name == "iter":
+        return first
+    box = Box(arguments.node, walk.context)
+    walk.state.forget(box)
+    walk.state.set(box, ANY, element)
+    walk.facts.bind(box, ANY, element)
+    return of(box)
+
+
+def streamed(walk: Walk, arguments: Arguments, value: Value, wrap: Callable[[Value], Value] | None = None) -> Value:
+    """Give a stream over the elements of a value."""
+    element, loaders = access.elements(walk, value, arguments.node)
+    return of(Stream(arguments.node, walk.context, wrap(element) if wrap else element, loaders))
+
+
+def _enumerate(walk: Walk, arguments: Arguments, first: Value, spread: Spread) -> Value:
+    """Give numbered elements."""
+    return streamed(walk, arguments, first, lambda element: Value(items=(NUMBER, element)))
+
+
+def _zip(walk: Walk, arguments: Arguments, first: Value, spread: Spread) -> Value:
+    """Give a stream over several values at once."""
+    parts = [access.elements(walk, value, arguments.node) for value in arguments.values]
+    loaders: frozenset[Loader] = frozenset().union(*(drawn for _, drawn in parts))
+    return of(Stream(arguments.node, walk.context, Value(items=tuple(element for element, _ in parts)), loaders))
+
+
+def _next(walk: Walk, arguments: Arguments, first: Value, spread: Spread) -> Value:
+    """Give the next element of a stream."""
+    element, loaders = access.elements(walk, first, arguments.node)
+    walk.draw(arguments.node, loaders)
+    return element
+
+
+def _filter(walk: Walk, arguments: Arguments, first: Value, spread: Spread) -> Value:
+    """Give the elements that a function keeps."""
+    return arguments.values[1] if len(arguments.values) > 1 else UNKNOWN
+
+
+def _map(walk: Walk, arguments: Arguments, first: Value, spread: Spread) -> Value:
+    """Give what a function makes of each element."""
+    parts = [access.elements(walk, value, arguments.node) for value in arguments.values[1:]]
+    made = [
+        calls.inline(walk, function, arguments.node, tuple(element for element, _ in parts), ())
+        for function in first.things
+        if isinstance(function, Function)
+    ]
+    spreads = [walk.state.deep_spread(element) for element, _ in parts]
+    result = either(made) if made else tensor(nonlinear(tuple(spreads), arguments.node, "map()"))
+    return of(Stream(arguments.node, walk.context, result, frozenset().union(*(drawn for _, drawn in parts))))
+
+
+def _range(walk: Walk, arguments: Arguments, first: Value, spread: Spread) -> Value:
+    """Give numbers, as many as are asked for."""
+    spreads = [walk.state.deep_spread(value) for value in arguments.values]
+    bound = ALIKE
+    for one in spreads:
+        bound = join_spreads(bound, one)
+    if bound.local:
+        bound = mixed("HR305", "the samples of the batch are gone through one by one", arguments.node, bound)
+    if any(value.sized for value in arguments.values):
+        bound = mixed("HR207", "a loop runs over the batch size that the loader was given", arguments.node)
+    element = tensor(ALIKE if bound.kind is Kind.ZERO else bound, number=True)
+    return of(Stream(arguments.node, walk.context, element))
+
+
+def _super(walk: Walk, arguments: Arguments, first: Value, spread: Spread) -> Value:
+    """Give the object that a method runs on, seen as its parents."""
+    method = walk.frame
+    owner = walk.outer.get(method)
+    names = getattr(method.node, "args", None)
+    name = names.args[0].arg if names is not None and names.args else "self"
+    for thing in (walk.lookup(name) or UNKNOWN).things:
+        if isinstance(thing, Instance) and owner is not None:
+            for cls in thing.cls.lineage:
+                if cls.node is owner.node:
+                    return of(Super(thing, cls))
+    return UNKNOWN
+
+
+def _getattr(walk: Walk, arguments: Arguments, first: Value, spread: Spread) -> Value:
+    """Give an attribute that a string names."""
+    name = arguments.literal(1, "")
+    if isinstance(name, str):
+        return access.attribute(walk, first, name, arguments.node)
+    for thing in first.things:
+        if isinstance(thing, Named):
+            return of(Named(f"{thing.name}.{'Optimizer' if thing.name == 'torch.optim' else 'something'}"))
+    return UNKNOWN
+
+
+def _setattr(walk: Walk, arguments: Arguments, first: Value, spread: Spread) -> Value:
+    """Put a value in an attribute that a string names."""
+    name = arguments.literal(1, "")
+    for thing in first.things:
+        if len(arguments.values) > 2:
+            walk.state.add(thing, name if isinstance(name, str) else ANY, arguments.values[2])
+    return UNKNOWN
+
+
+def _dict(walk: Walk, arguments: Arguments, first: Value, spread: Spread) -> Value:
+    """Make a dict."""
+    box = Box(arguments.node, walk.context)
+    walk.state.forget(box)
+    for key, value in arguments.keywords:
+        walk.state.set(box, f"[{key!r}]" if key else ANY, value)
+        walk.facts.bind(box, f"[{key!r}]" if key else ANY, value)
+    return of(box)
+
+
+def _decide(walk: Walk, name: str, arguments: Arguments) -> Value:
+    """Give what a function gives that is not linear in its arguments."""
+    spreads = tuple(walk.state.deep_spread(value) for value in arguments.values)
+    parts = tuple((node, value) for node, value in arguments.pairs if walk.state.deep_spread(value).reducible)
+    walk.escape(arguments.node, parts, f"goes to {name}()")
+    number = all(value.number for value in arguments.values)
+    result = nonlinear(spreads, arguments.node, f"{name}()")
+    if result.kind in ENTRIES and name in ("max", "min", "any", "all", "set", "sorted"):
+        result = mixed("HR305", f"{name}() over the whole batch", arguments.node, result)
+    return tensor(result, number=number)
+
+
+def box_method(walk: Walk, box: Box, name: str, arguments: Arguments) -> Value:
+    """Give what a method of a list, dict or set gives."""
+    if name in ("append", "add", "insert", "appendleft", "put") and arguments.values:
+        value = arguments.values[-1]
+        if value.number and value.spread.reducible:
+            walk.escape(arguments.node, arguments.pairs[-1:], "is kept in a list")
+        walk.state.add(box, ANY, value)
+        walk.facts.bind(box, ANY, value)
+        return UNKNOWN
+    if name in ("extend", "update") and arguments.all:
+        for value in arguments.values:
+            element, _ = access.elements(walk, value, arguments.node)
+            if element.number and walk.state.deep_spread(element).reducible:
+                walk.escape(arguments.node, arguments.pairs, "is kept in a list")
+            walk.state.add(box, ANY, element)
+            walk.facts.bind(box, ANY, element)
+        for label, value in arguments.keywords:
+            walk.state.add(box, f"[{label!r}]" if label else ANY, value)
+        return UNKNOWN
+    if name in ("pop", "get", "setdefault", "popitem", "popleft"):
+        key = literal(arguments.values[0]) if arguments.values else None
+        return walk.state.element(box, f"[{key!r}]" if isinstance(key, str) else None)
+    if name in ("values", "copy"):
+        return of(box)
+    if name == "items":
+        held = Value(items=(UNKNOWN, walk.state.element(box, None)))
+        return of(Stream(arguments.node, walk.context, held))
+    if name == "clear":
+        walk.state.forget(box)
+    return UNKNOWN
+
+
+_HANDLERS: dict[str, Callable[[Walk, Arguments, Value, Spread], Value]] = {
+    "print": _print,
+    "len": _len,
+    "float": _number,
+    "int": _number,
+    "sum": _sum,
+    "list": _sequence,
+    "tuple": _sequence,
+    "iter": _sequence,
+    "reversed": _sequence,
+    "enumerate": _enumerate,
+    "zip": _zip,
+    "next": _next,
+    "filter": _filter,
+    "map": _map,
+    "range": _range,
+    "super": _super,
+    "getattr": _getattr,
+    "setattr": _setattr,
+    "dict": _dict,
+}

@@ -1,0 +1,130 @@
+"""Random numbers: which streams are seeded alike on all workers, and what is drawn from them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hora.convert import access, tensors
+from hora.convert.arguments import Arguments
+from hora.convert.spread import ALIKE, ENTRIES, Kind, Spread, own
+from hora.convert.values import RANDOM, UNKNOWN, Generator, Value, of, tensor
+
+if TYPE_CHECKING:
+    from hora.convert.walk import Walk
+
+SEEDS = {
+    "torch.manual_seed": ("torch",), "torch.random.manual_seed": ("torch",), "numpy.random.seed": ("numpy",),
+    "random.seed": ("random",), "transformers.set_seed": ("torch", "numpy", "random"),
+}  # fmt: skip
+MAKERS = frozenset(
+    "torch.Generator numpy.random.RandomState numpy.random.default_rng numpy.random.Generator random.Random".split()
+)
+SPLITS = frozenset(
+    "train_test_split KFold StratifiedKFold ShuffleSplit StratifiedShuffleSplit shuffle resample make_classification"
+    " make_blobs make_moons make_circles make_regression".split()
+)
+SIZED = frozenset("rand randn randint zeros ones empty full arange eye randperm tril triu Tensor FloatTensor LongTensor".split())
+
+
+def call(walk: Walk, name: str, arguments: Arguments) -> Value | None:
+    """Give what a function that seeds or draws gives; None for any other function."""
+    node = arguments.node
+    last = name.rpartition(".")[2]
+    if name in SEEDS:
+        _seed(walk, SEEDS[name], arguments)
+        return UNKNOWN
+    if name in MAKERS:
+        return _generator(walk, arguments)
+    if name.startswith("numpy.random."):
+        return tensor(_sized(walk, arguments, walk.stream("numpy", node)))
+    if name.startswith("random."):
+        return tensor(_drawn(walk, arguments, walk.stream("random", node)))
+    if name == "torch.utils.data.random_split":
+        generator = arguments.get(2, "generator")
+        return Value(generator.spread if generator else walk.stream("torch", node), items=None)
+    if name.startswith("sklearn.") and last in SPLITS:
+        seed = arguments.get(-1, "random_state")
+        still = arguments.literal(-1, "shuffle") is False or (last.endswith("KFold") and arguments.get(-1, "shuffle") is None)
+        spread = seed.spread if seed else ALIKE if still else walk.stream("numpy", node)
+        return tensor(ALIKE if spread.kind is Kind.ZERO else spread)
+    if name.startswith("torch.") and name.count(".") == 1 and last in SIZED:
+        return tensor(_torch(walk, last, arguments))
+    if name.startswith("torch.cuda.") and last in ("FloatTensor", "LongTensor", "DoubleTensor"):
+        return tensor(tensors.made(arguments.values, node, _content(walk, arguments)))
+    if name.startswith("torch.") and last in ("rand_like", "randn_like", "randint_like", "bernoulli", "normal", "multinomial"):
+        walk.facts.noise[node, walk.context] = walk.place
+        content = [walk.state.deep_spread(value) for value in arguments.all]
+        entries = next((one for one in content if one.local), None)
+        return tensor(entries if entries is not None else walk.stream("torch", node))
+    return None
+
+
+def _torch(walk: Walk, name: str, arguments: Arguments) -> Spread:
+    """Give the spread of a tensor that is made in given sizes."""
+    node = arguments.node
+    generator = arguments.get(-1, "generator")
+    content = ALIKE
+    if name.startswith("rand"):
+        content = generator.spread if generator else walk.stream("torch", node)
+        if not generator or not generator.spread.alike:
+            walk.facts.noise[node, walk.context] = walk.place
+    elif name in ("full", "Tensor", "FloatTensor", "LongTensor"):
+        content = _content(walk, arguments)
+    sizes = arguments.values[2:] if name == "randint" and len(arguments.values) > 2 else arguments.values
+    size = arguments.get(-1, "size")
+    if name == "randint" and size is None:
+        sizes = arguments.values[-1:]
+    if name == "randperm" and any(walk.state.deep_spread(value).kind is Kind.COUNT for value in arguments.values):
+        spread = walk.state.deep_spread(arguments.values[0])
+        why = own("HR305", "the samples of the batch are shuffled among themselves", node)
+        return Spread(Kind.MIXED, spread.loaders, why=why.why)
+    if name in ("full",) and arguments.values:
+        sizes = arguments.values[:1]
+    return tensors.made(sizes if size is None else (size,), node, content)
+
+
+def _content(walk: Walk, arguments: Arguments) -> Spread:
+    """Give the spread of what a tensor is filled with, where it is given data and not a size."""
+    for value in arguments.values:
+        spread = walk.state.deep_spread(value)
+        if spread.kind in (*ENTRIES, Kind.OWN, Kind.MIXED):
+            return spread
+    return ALIKE
+
+
+def _sized(walk: Walk, arguments: Arguments, content: Spread) -> Spread:
+    """Give the spread of numbers drawn by numpy, in the size asked for."""
+    sizes = arguments.get(2, "size")
+    if any(walk.state.deep_spread(value).local or value.sized for value in arguments.all):
+        walk.facts.noise[arguments.node, walk.context] = walk.place
+        given = (sizes,) if sizes is not None else arguments.values
+        return tensors.made(given, arguments.node, content)
+    return _drawn(walk, arguments, content)
+
+
+def _drawn(walk: Walk, arguments: Arguments, content: Spread) -> Spread:
+    """Give the spread of numbers drawn, and let what is shuffled in place spread as they do."""
+    node = arguments.node
+    if not content.alike and arguments.pairs and getattr(node.func, "attr", "") == "shuffle":
+        target, value = arguments.pairs[0]
+        walk.assign(target, access.tinted(value, content))
+    return content
+
+
+def _seed(walk: Walk, streams: tuple[str, ...], arguments: Arguments) -> None:
+    """Seed streams: alike on all workers where the seed is."""
+    spread = walk.state.deep_spread(arguments.values[0]) if arguments.values else ALIKE
+    if not walk.control.alike:
+        spread = walk.control
+    if spread.alike:
+        walk.facts.seeded.append(arguments.node)
+    for stream in streams:
+        walk.state.set(RANDOM, stream, Value(ALIKE if spread.alike else spread))
+
+
+def _generator(walk: Walk, arguments: Arguments) -> Value:
+    """Give a generator, seeded alike where its seed is."""
+    generator = of(Generator(arguments.node, walk.context))
+    if not arguments.values:
+        return Value(own("HR502", "random numbers are drawn without a seed", arguments.node), generator.things)
+    return generator

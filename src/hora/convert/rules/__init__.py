@@ -1,0 +1,35 @@
+"""The rules, in the order in which they are applied.
+
+Each is a module with ``CODE``, ``TITLE``, ``WHY`` (with what a wrong run showed) and ``detect(program)``, which gives findings:
+with edits that mend them, without any as a note, or with None where nothing can.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol, cast
+
+from hora.convert.finding import Finding
+from hora.convert.program import Program
+from hora.convert.rules import (
+    hr101, hr102, hr103, hr201, hr204, hr205, hr206, hr207, hr301, hr302, hr303, hr304, hr305, hr307, hr309, hr310, hr311, hr401,
+    hr403, hr501, hr502, hr503, hr601, hr602, hr603, hr606, hr901, hr902, hr903, hr904, hr905, hr907, hr908, hr909,
+)  # fmt: skip
+
+
+class Rule(Protocol):
+    """One thing that a distributed training script must get right."""
+
+    CODE: str
+    TITLE: str
+    WHY: str
+    detect: Callable[[Program], list[Finding]]
+
+
+RULES = cast(
+    "tuple[Rule, ...]",
+    (
+        hr101, hr102, hr103, hr201, hr204, hr205, hr206, hr207, hr301, hr302, hr303, hr304, hr305, hr307, hr309, hr310, hr311,
+        hr401, hr403, hr501, hr502, hr503, hr601, hr602, hr603, hr606, hr901, hr902, hr903, hr904, hr905, hr907, hr908, hr909,
+    ),
+)  # fmt: skip

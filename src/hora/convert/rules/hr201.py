@@ -1,0 +1,76 @@
+"""HR201: every training loader is dealt over the workers, with its own sampler and shuffle kept."""
+
+from __future__ import annotations
+
+import ast
+
+from hora.convert.arguments import literal
+from hora.convert.edits import insert_after, replace
+from hora.convert.finding import Finding
+from hora.convert.program import Program
+from hora.convert.values import Loader, plain
+
+CODE = "HR201"
+TITLE = "training loaders are dealt"
+WHY = "Without it each worker trains on all the data: N workers do the work N times, and an epoch takes as long as on one."
+
+
+def detect(program: Program) -> list[Finding]:
+    """Find loaders whose batches every worker takes in full."""
+    findings: list[Finding] = []
+    for loader in sorted(program.facts.loaders, key=lambda one: (program.number(one), len(one.context))):
+        if loader in program.dealt or not _drawn(program, loader):
+            continue
+        if loader in program.training_loaders:
+            findings.append(_finding(program, loader, "its batches are not dealt over the workers", ""))
+        elif program.number(loader) in program.whole or _by_one(program, loader):
+            message = "each worker walks all of this evaluation data: right, and no faster than one"
+            findings.append(program.finding(CODE, loader.site, message, ()))
+        else:
+            findings.append(_finding(program, loader, "each worker walks all of this evaluation data", ", evaluation=True"))
+    return findings
+
+
+def _drawn(program: Program, loader: Loader) -> bool:
+    """Whether the script takes batches from a loader."""
+    return any(plain(one) == loader for draw in program.facts.draws.values() for one in draw.loaders)
+
+
+def _by_one(program: Program, loader: Loader) -> bool:
+    """Whether a loader hands out one sample at a time, which cannot be cut."""
+    arguments = program.facts.given[loader]
+    size = arguments.get(1, "batch_size")
+    options = {name for name, _ in arguments.keywords}
+    return (size is None and not options & {None, "batch_sampler"}) or (size is not None and literal(size) in (1, None) and not size.sized and not size.number and bool(size.things))
+
+
+def _finding(program: Program, loader: Loader, message: str, options: str) -> Finding:
+    """Deal a loader after the statement that makes it, or where it is made."""
+    node = loader.site
+    context = list(loader.context)
+    while context and _shared(program, loader, node):
+        node = context.pop()
+    statement = program.statement(node)
+    deal = f"{program.runtime}.deal"
+    if (
+        isinstance(statement, ast.Assign)
+        and statement.value is node
+        and len(statement.targets) == 1
+        and isinstance(statement.targets[0], ast.Name | ast.Attribute)
+    ):
+        target = program.source.segment(statement.targets[0])
+        edit = insert_after(program.source, statement, [f"{target} = {deal}({target}{options})"])
+    elif isinstance(node, ast.Call) and any(loader in map(plain, value.things) for value in program.values(node)):
+        edit = replace(program.source, node, f"{deal}({program.source.segment(node)}{options})")
+    else:
+        return program.finding(CODE, loader.site, "one call makes loaders that train and loaders that do not", None)
+    return program.finding(CODE, loader.site, message, [edit])
+
+
+def _shared(program: Program, loader: Loader, node: ast.AST) -> bool:
+    """Whether loaders of another use are made through the same call."""
+    return any(
+        (other in program.training_loaders) != (loader in program.training_loaders)
+        for other in program.facts.loaders
+        if other != loader and other.site is loader.site and (node is other.site or node in other.context)
+    )

@@ -1,0 +1,68 @@
+"""HR206: where a batch does not divide by the workers, each slice keeps its weight."""
+
+from __future__ import annotations
+
+import ast
+
+from hora.convert.edits import replace
+from hora.convert.facts import Backward
+from hora.convert.finding import Finding
+from hora.convert.losses import refusals
+from hora.convert.program import Program
+from hora.convert.spread import Kind
+from hora.convert.values import Loader
+
+CODE = "HR206"
+TITLE = "uneven slices keep their weight"
+WHY = "The mean of means is not the mean: 64 samples over 3 workers put the gradients off by 3.7e-2."
+
+_TIGHT = (ast.Name, ast.Attribute, ast.Subscript, ast.Call, ast.Constant)
+
+
+def detect(program: Program) -> list[Finding]:
+    """Find losses whose gradients are averaged without the weight of the worker's slice."""
+    ways: dict[ast.Call, list[Backward]] = {}
+    for backward in program.backwards:
+        ways.setdefault(backward.node, []).append(backward)
+    return [*refusals(program, CODE), *(finding for one in ways.values() for finding in _weigh(program, one))]
+
+
+def _weigh(program: Program, ways: list[Backward]) -> list[Finding]:
+    """Weigh a loss, by the one expression that names its loader on every way that leads to it."""
+    first = ways[0]
+    means = [one for one in ways if one.value.spread.kind is Kind.MEAN]
+    loaders = [loader for one in means for loader in one.value.spread.loaders if isinstance(loader, Loader)]
+    if not means or not all(loader.dealt for loader in loaders):
+        return []
+    names = {loader_name(program, one) for one in means}
+    name = names.pop() if len(names) == 1 and len(means) == len(ways) else None
+    if name is None:
+        message = "the loader that the batch came from has no name here, so that its weight cannot be read"
+        return [program.finding(CODE, first.node, message, None)]
+    edit = replace(program.source, first.loss, weighed(program, first.loss, name))
+    return [program.finding(CODE, first.node, "the loss of a slice is averaged without its weight", [edit])]
+
+
+def loader_name(program: Program, backward: Backward) -> str | None:
+    """Give the expression that names the loader of a loss, where the backward pass is."""
+    place = backward.place
+    loop = next((node for node, context in reversed(place.loops) if context == place.context), None)
+    loaders = frozenset(one for one in backward.value.spread.loaders if isinstance(one, Loader))
+    return program.expression(frozenset(loaders), place, loop.iter if isinstance(loop, ast.For) else None)
+
+
+def weighed(program: Program, node: ast.expr, loader: str) -> str:
+    """Give the text of an expression times the weight of the loader's batch."""
+    text = program.source.segment(node)
+    product = isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult | ast.Div)
+    if not isinstance(node, _TIGHT) and not product:
+        text = f"({text})"
+    text = f"{text} * {loader}.weight"
+    return f"({text})" if isinstance(program.parents[node], ast.Attribute) and not _enclosed(program, node) else text
+
+
+def _enclosed(program: Program, node: ast.expr) -> bool:
+    """Whether an expression stands in parentheses of its own."""
+    start, end = program.source.span(node)
+    before, after = program.source.text[:start].rstrip(), program.source.text[end:].lstrip()
+    return before.endswith("(") and after.startswith(")")

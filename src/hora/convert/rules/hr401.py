@@ -1,0 +1,50 @@
+"""HR401: strong scaling leaves the learning rate as it is."""
+
+from __future__ import annotations
+
+import ast
+
+from hora.convert.edits import replace
+from hora.convert.finding import Finding
+from hora.convert.program import Program
+from hora.convert.runtime import NAME
+from hora.convert.values import Named, Optimizer
+
+CODE = "HR401"
+TITLE = "strong scaling leaves the learning rate as it is"
+WHY = "The global batch is what it was, so N times the rate is N times too much."
+
+
+def detect(program: Program) -> list[Finding]:
+    """Find learning rates that grow with the number of workers although the global batch does not."""
+    findings: list[Finding] = []
+    if not program.dealt:
+        return findings
+    for call in program.calls:
+        made = [thing for thing in call.result.things if isinstance(thing, Optimizer) and thing.site is call.node]
+        if not made or not any(value.world for value in (*call.args, *(value for _, value in call.keywords))):
+            continue
+        products = [node for node in ast.walk(program.source.tree) if _scales(program, node)]
+        message = "the learning rate is multiplied by the number of workers, and the global batch is not"
+        edits = [replace(program.source, node, _kept(program, node)) for node in products if isinstance(node, ast.BinOp)]
+        findings.append(program.finding(CODE, call.node, message, edits or None))
+    return findings
+
+
+def _scales(program: Program, node: ast.AST) -> bool:
+    """Whether a node multiplies something by the number of workers."""
+    return isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult) and (
+        _is_size(program, node.left) or _is_size(program, node.right)
+    )
+
+
+def _is_size(program: Program, node: ast.expr) -> bool:
+    """Whether an expression is the number of workers."""
+    if not isinstance(node, ast.Call):
+        return False
+    return any(Named(f"{NAME}.size") in value.things for value in program.values(node.func))
+
+
+def _kept(program: Program, node: ast.BinOp) -> str:
+    """Give the factor that is not the number of workers."""
+    return program.source.segment(node.right if _is_size(program, node.left) else node.left)

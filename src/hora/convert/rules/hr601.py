@@ -1,0 +1,133 @@
+"""HR601: metrics are reduced, with their counts."""
+
+from __future__ import annotations
+
+import ast
+
+from hora.convert.edits import Edit, insert_after, insert_before, replace
+from hora.convert.finding import Finding
+from hora.convert.losses import all_followed
+from hora.convert.metrics import Reading, dealt, for_evaluation, loaders_of, readings, totals, unweighed
+from hora.convert.program import Program
+from hora.convert.rules.hr206 import weighed
+
+CODE = "HR601"
+TITLE = "metrics are reduced with their counts"
+WHY = "A sum over a worker's slice, divided by the size of the data set, is off by a factor of N."
+
+
+def detect(program: Program) -> list[Finding]:
+    """Find sums and means over a worker's slice that are read as if they were global."""
+    if not all_followed(program):
+        return []
+    return _weigh(program) or _reduce_after(program) or _reduce_where_read(program) or _refuse(program)
+
+
+def blocked(program: Program) -> frozenset[int]:
+    """Give the evaluation loaders whose metrics cannot be reduced, by the order of their calls."""
+    return frozenset(
+        program.number(loader)
+        for escape in program.facts.escapes.values()
+        for _, value in escape.parts
+        if for_evaluation(program.deep(value))
+        for loader in loaders_of(program.deep(value))
+    )
+
+
+def _weigh(program: Program) -> list[Finding]:
+    """Weigh the means that are added up over batches."""
+    names: dict[ast.expr, set[str | None]] = {}
+    for statement, term, loaders, place in unweighed(program):
+        loop = next((loop for loop, context in reversed(place.loops) if context == place.context), None)
+        near = loop.iter if isinstance(loop, ast.For) else None
+        names.setdefault(term, set()).add(program.expression(loaders, place, near))
+        if len(program.values(term)) != len([v for v in program.values(term) if dealt(v.spread)]):
+            names[term].add(None)
+    findings = []
+    for term, found in names.items():
+        name = found.pop() if len(found) == 1 else None
+        if name is not None:
+            edits = [replace(program.source, term, weighed(program, term, name))]
+            findings.append(program.finding(CODE, term, "a mean over the slice is added up without its weight", edits))
+    return findings
+
+
+def _reduce_after(program: Program) -> list[Finding]:
+    """Reduce what a loop has added up after the loop."""
+    lines: dict[ast.stmt, dict[str, ast.AST]] = {}
+    hvd = program.runtime
+    for total in totals(program):
+        how = f", op={hvd}.Sum" if total.additive else ""
+        lines.setdefault(total.loop, {})[f"{total.text} = {hvd}.allreduce({total.text}{how})"] = total.node
+    message = "what a worker has added up is read as if it were all"
+    return [
+        program.finding(CODE, next(iter(found.values())), message, [insert_after(program.source, loop, list(found))])
+        for loop, found in lines.items()
+    ]
+
+
+def _reduce_where_read(program: Program) -> list[Finding]:
+    """Reduce values where they are read."""
+    plan: dict[ast.expr, Reading] = {}
+    message = "a value of the worker's slice is read as if it were all"
+    for escape in program.facts.escapes.values():
+        plan |= {reading.node: reading for reading in readings(program, escape) or ()}
+    ordered = sorted(plan.values(), key=lambda one: (one.node.lineno, one.node.col_offset))
+    findings: list[Finding] = []
+    given: list[tuple[ast.stmt, str, str]] = []
+    for reading in ordered:
+        earlier = next((name for anchor, line, name in given if line == reading.line and _follows(program, anchor, reading)), None)
+        edits: list[Edit] = []
+        name = earlier or (reading.base if reading.in_place else _fresh(program, reading, given))
+        if earlier is None:
+            given.append((reading.anchor, reading.line, name))
+            edits.append(insert_before(program.source, reading.anchor, [reading.line.format(name=name)]))
+        if not reading.in_place:
+            edits.append(replace(program.source, reading.node, name))
+        if edits:
+            findings.append(program.finding(CODE, reading.node, message, edits))
+    return findings
+
+
+def _fresh(program: Program, reading: Reading, given: list[tuple[ast.stmt, str, str]]) -> str:
+    """Give a new name for a reduced value; the same where the same is reduced elsewhere."""
+    same = next((name for _, line, name in given if line == reading.line), None)
+    if same is not None:
+        return same
+    taken = {name for _, _, name in given}
+    stem = reading.base.partition("_")[2]
+    candidates = (reading.base, f"global_{stem}", *(f"{reading.base}_{number}" for number in range(2, 100)))
+    return next(name for name in candidates if name not in taken and name not in program.names)
+
+
+def _follows(program: Program, anchor: ast.stmt, reading: Reading) -> bool:
+    """Whether a reading comes after another of the same, in one block, with nothing of it set in between."""
+    block = program.block(anchor)
+    start = block.index(anchor)
+    chain = [reading.anchor, *(one for one in program.ancestors(reading.anchor) if isinstance(one, ast.stmt))]
+    places = [block.index(one) for one in chain if one in block]
+    if not places or places[0] < start:
+        return False
+    used = {node.id for node in ast.walk(reading.node) if isinstance(node, ast.Name)}
+    return not any(
+        isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and node.id in used
+        for statement in block[start : places[0]]
+        for node in ast.walk(statement)
+    )
+
+
+def _refuse(program: Program) -> list[Finding]:
+    """Refuse what is neither a sum nor a mean."""
+    findings: dict[Finding, None] = {}
+    for escape in program.facts.escapes.values():
+        for part, value in escape.parts:
+            spread = program.deep(value)
+            if not dealt(spread) or not spread.local:
+                continue
+            code = "HR403" if escape.decides else CODE
+            why = f" ({spread.why.message})" if spread.why else ""
+            text = " ".join(program.source.segment(part).split())
+            text = text if len(text) <= 60 else f"{text[:57]}..."
+            message = f"'{text}' is {spread.kind.value}{why}, of the worker's slice alone, and {escape.use}"
+            findings[program.finding(code, escape.node, message, None)] = None
+    return list(findings)

@@ -1,0 +1,45 @@
+"""HR907: a script that is distributed already is left alone."""
+
+from __future__ import annotations
+
+import ast
+
+from hora.convert.finding import Finding
+from hora.convert.program import Program
+
+CODE = "HR907"
+TITLE = "a script that is distributed already is left alone"
+WHY = "Two libraries would each cut the batch and each average the gradients."
+
+
+_MODULES = frozenset(
+    "horovod accelerate lightning pytorch_lightning deepspeed fairscale colossalai megatron bagua torch_xla smdistributed"
+    " catalyst composer".split()
+)
+_NAMES = frozenset(
+    "init_process_group DistributedDataParallel DistributedSampler FullyShardedDataParallel fully_shard".split()
+)
+
+
+def detect(program: Program) -> list[Finding]:
+    """Find the use of another library for training on many workers."""
+    for node in ast.walk(program.source.tree):
+        name = _used(node)
+        if name is not None:
+            message = f"it is distributed already, by {name}: left alone"
+            return [program.finding(CODE, node, message, None)]
+    return []
+
+
+def _used(node: ast.AST) -> str | None:
+    """Give the name of what a node uses to train on many workers."""
+    if isinstance(node, ast.Import):
+        return next((alias.name for alias in node.names if alias.name.split(".")[0] in _MODULES), None)
+    if isinstance(node, ast.ImportFrom) and not node.level:
+        module = node.module or ""
+        if module.split(".")[0] in _MODULES or module.startswith("apex.parallel"):
+            return module
+        return next((alias.name for alias in node.names if alias.name in _NAMES), None)
+    if isinstance(node, ast.Attribute) and node.attr in _NAMES:
+        return node.attr
+    return None

@@ -1,0 +1,55 @@
+"""What the functions of ``hora.torch`` do to values: a deal, a weight, a reduction."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from hora.convert.arguments import Arguments
+from hora.convert.spread import Kind, mixed, own
+from hora.convert.values import UNKNOWN, Constant, Loader, Named, Optimizer, Rank, Value, tensor
+
+if TYPE_CHECKING:
+    from hora.convert.walk import Walk
+
+NAME = "hora.torch"
+COLLECTIVES = frozenset(
+    "allreduce allgather broadcast broadcast_ broadcast_object allgather_object barrier broadcast_parameters"
+    " broadcast_optimizer_state DistributedOptimizer deal grouped_allreduce allreduce_".split()
+)
+
+
+def call(walk: Walk, name: str, arguments: Arguments) -> Value:
+    """Give what a function of the runtime gives."""
+    node = arguments.node
+    first = arguments.values[0] if arguments.values else UNKNOWN
+    if name in COLLECTIVES:
+        walk.happen("collective", node)
+    if name in ("rank", "local_rank", "cross_rank"):
+        rank = frozenset({Rank()}) if name == "rank" else frozenset()
+        return Value(own("HR606", "it is the worker's rank", node), rank, number=True)
+    if name in ("size", "local_size"):
+        return Value(number=True, world=True)
+    if name == "deal":
+        evaluation = arguments.get(1, "evaluation")
+        how = "evaluation" if evaluation and Constant(True, "bool") in evaluation.things else "training"
+        things = (replace(one, dealt=one.dealt or how) if isinstance(one, Loader) else one for one in first.things)
+        return replace(first, things=frozenset(things))
+    if name == "DistributedOptimizer":
+        wrapped = (replace(one, wrapped=True) if isinstance(one, Optimizer) else one for one in first.things)
+        return replace(first, things=frozenset(wrapped))
+    if name == "allreduce":
+        return _allreduce(walk, first, arguments)
+    return UNKNOWN
+
+
+def _allreduce(walk: Walk, value: Value, arguments: Arguments) -> Value:
+    """Give a reduced value: alike on all workers, where the operation fits the value."""
+    op = arguments.get(2, "op")
+    total = op is not None and Named(f"{NAME}.Sum") in op.things
+    spread = walk.state.deep_spread(value)
+    fits = spread.additive if total else spread.kind is Kind.SHARE
+    if spread.local and not fits:
+        how = "added up" if total else "averaged"
+        return tensor(mixed("HR601", f"what is {spread.kind.value} is {how} over the workers", arguments.node, spread))
+    return Value(number=value.number)

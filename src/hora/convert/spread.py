@@ -1,0 +1,267 @@
+"""How a value spreads over the workers: alike on all, a worker's own, an entry for each sample, a mean, a sum.
+
+This is the algebra that decides what a conversion must do. With each global batch cut in slices, the global value of a
+sum is the workers' sum, that of a mean is the workers' average once each is weighed by its slice (``mean * loader.weight``), and
+whatever is neither (a product of two means, the root of a mean) has no exact repair. Operations that leave the
+algebra give ``MIXED``, with the reason and the rule that speaks of it.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Hashable
+from dataclasses import dataclass, replace
+from enum import Enum
+
+
+class Kind(Enum):
+    """How a value relates to the slice of the global batch that a worker holds."""
+
+    ZERO = "zero, to be added to"
+    ALIKE = "alike on all workers"
+    OWN = "each worker's own"
+    ROWS = "one entry for each sample"
+    RAGGED = "entries for some of the samples"
+    COUNT = "in proportion to the number of samples"
+    SUM = "a sum over the batch"
+    TOTAL = "a sum over several batches"
+    MEAN = "a mean over the batch"
+    MEANS = "means of several batches, added up unweighed"
+    WEIGHT = "the weight of the batch"
+    SHARE = "a mean times its weight"
+    MIXED = "not followed"
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why a value left the algebra: the rule that speaks of it, what happened, and where."""
+
+    code: str
+    message: str
+    node: ast.AST
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A kind, with the loaders whose batches it depends on.
+
+    Attributes
+    ----------
+    kind
+        How it relates to the worker's slice.
+    loaders
+        Whose batches; empty where it depends on none.
+    axis
+        For entries of samples: the axis that counts the samples, or None when that is not known.
+    why
+        What made it mixed, or a worker's own.
+    """
+
+    kind: Kind
+    loaders: frozenset[Hashable] = frozenset()
+    axis: int | None = None
+    why: Reason | None = None
+
+    @property
+    def local(self) -> bool:
+        """Whether it depends on the worker's slice."""
+        return self.kind not in (Kind.ZERO, Kind.ALIKE, Kind.OWN)
+
+    @property
+    def alike(self) -> bool:
+        """Whether all workers hold the same."""
+        return self.kind in (Kind.ZERO, Kind.ALIKE)
+
+    @property
+    def reducible(self) -> bool:
+        """Whether one collective gives its global value."""
+        return self.kind in (Kind.COUNT, Kind.SUM, Kind.TOTAL, Kind.MEAN, Kind.SHARE)
+
+    @property
+    def additive(self) -> bool:
+        """Whether the workers' sum is its global value."""
+        return self.kind in (Kind.COUNT, Kind.SUM, Kind.TOTAL)
+
+
+ZERO = Spread(Kind.ZERO)
+ALIKE = Spread(Kind.ALIKE)
+
+ENTRIES = (Kind.ROWS, Kind.RAGGED)
+"""Kinds that have entries of samples, for all of them or for some."""
+
+
+def mixed(code: str, message: str, node: ast.AST, *parts: Spread) -> Spread:
+    """Give a mixed spread, with the reason of its first mixed part where there is one."""
+    loaders = frozenset().union(*(part.loaders for part in parts))
+    for part in parts:
+        if part.kind is Kind.MIXED:
+            return replace(part, loaders=loaders)
+    return Spread(Kind.MIXED, loaders, why=Reason(code, message, node))
+
+
+def spoiled(*parts: Spread) -> Spread:
+    """Give the spread of what is made from a mixed or a worker's own part, with that part's reason."""
+    bad = next(part for part in parts if part.kind in (Kind.MIXED, Kind.OWN))
+    return Spread(Kind.MIXED, frozenset().union(*(part.loaders for part in parts)), why=bad.why)
+
+
+def own(code: str, message: str, node: ast.AST) -> Spread:
+    """Give the spread of a value that each worker has for itself, not from its batch."""
+    return Spread(Kind.OWN, why=Reason(code, message, node))
+
+
+def join(left: Spread, right: Spread) -> Spread:
+    """Give the spread of a value that is one or the other, depending on the path taken."""
+    if left == right:
+        return left
+    for one, other in ((left, right), (right, left)):
+        if one.kind is Kind.MIXED:
+            return replace(one, loaders=one.loaders | other.loaders)
+    for one, other in ((left, right), (right, left)):
+        if one.kind is Kind.ZERO:
+            return other
+        if one.kind is Kind.ALIKE and (other.kind is Kind.OWN or not other.local):
+            return other
+        if one.kind is Kind.ALIKE and other.kind in (*ENTRIES, Kind.MEAN, Kind.MEANS, Kind.SHARE):
+            return other
+    if left.kind is Kind.OWN and right.kind is Kind.OWN:
+        return left
+    loaders = left.loaders | right.loaders
+    pair = {left.kind, right.kind}
+    for kinds, result in (
+        ({Kind.ROWS}, Kind.ROWS),
+        ({Kind.ROWS, Kind.RAGGED}, Kind.RAGGED),
+        ({Kind.COUNT}, Kind.COUNT),
+        ({Kind.COUNT, Kind.SUM}, Kind.SUM),
+        ({Kind.COUNT, Kind.SUM, Kind.TOTAL}, Kind.TOTAL),
+        ({Kind.MEAN}, Kind.MEAN),
+        ({Kind.MEAN, Kind.MEANS}, Kind.MEANS),
+        ({Kind.SHARE}, Kind.SHARE),
+        ({Kind.WEIGHT}, Kind.WEIGHT),
+    ):
+        if pair <= kinds:
+            axis = left.axis if left.axis == right.axis else None
+            return Spread(result, loaders, axis if result in ENTRIES else None)
+    message = f"it is {left.kind.value} on one path and {right.kind.value} on another"
+    why = left.why or right.why or Reason("HR303", message, ast.Pass())
+    return Spread(Kind.MIXED, loaders, why=why)
+
+
+def add(left: Spread, right: Spread, node: ast.AST) -> Spread:
+    """Give the spread of a sum or a difference."""
+    if left.kind is Kind.ZERO:
+        return right
+    if right.kind is Kind.ZERO:
+        return left
+    early = _early(left, right, node)
+    if early is not None:
+        return early
+    kinds = {left.kind, right.kind}
+    both = replace(left, loaders=left.loaders | right.loaders)
+    if Kind.ALIKE in kinds:
+        other = right if left.kind is Kind.ALIKE else left
+        if other.kind in (*ENTRIES, Kind.MEAN, Kind.MEANS, Kind.SHARE):
+            return other
+        return mixed("HR303", f"a constant is added to {other.kind.value}", node, left, right)
+    for allowed, result in (
+        ({Kind.COUNT}, Kind.COUNT),
+        ({Kind.COUNT, Kind.SUM}, Kind.SUM),
+        ({Kind.COUNT, Kind.SUM, Kind.TOTAL}, Kind.TOTAL),
+        ({Kind.MEAN}, Kind.MEAN),
+        ({Kind.MEAN, Kind.MEANS}, Kind.MEANS),
+        ({Kind.SHARE}, Kind.SHARE),
+    ):
+        if kinds <= allowed:
+            return replace(both, kind=result)
+    return _rows(left, right, node)
+
+
+def multiply(left: Spread, right: Spread, node: ast.AST) -> Spread:
+    """Give the spread of a product."""
+    early = _early(left, right, node)
+    if early is not None:
+        return early
+    kinds = {left.kind, right.kind}
+    loaders = left.loaders | right.loaders
+    if kinds & {Kind.ALIKE, Kind.ZERO}:
+        return right if left.alike else left
+    if kinds == {Kind.MEAN, Kind.COUNT}:
+        return Spread(Kind.SUM, loaders)
+    if kinds == {Kind.MEAN, Kind.WEIGHT}:
+        return Spread(Kind.SHARE, loaders)
+    return _rows(left, right, node)
+
+
+def divide(left: Spread, right: Spread, node: ast.AST) -> Spread:
+    """Give the spread of a quotient."""
+    early = _early(left, right, node)
+    if early is not None:
+        return early
+    loaders = left.loaders | right.loaders
+    if right.alike:
+        return left
+    if right.kind is Kind.COUNT:
+        if left.kind is Kind.COUNT:
+            return ALIKE
+        if left.kind is Kind.SUM:
+            return Spread(Kind.MEAN, loaders)
+    if left.alike and right.kind not in ENTRIES:
+        return mixed("HR305", f"a division by {right.kind.value}", node, left, right)
+    return _rows(left, right, node)
+
+
+def nonlinear(parts: tuple[Spread, ...], node: ast.AST, what: str) -> Spread:
+    """Give the spread of a function that is taken entry by entry and is not linear."""
+    result = ALIKE
+    for part in parts:
+        if part.local and part.kind not in (*ENTRIES, Kind.MIXED):
+            return mixed("HR305", f"{what} of {part.kind.value} is not that of the global batch", node, *parts)
+        early = _early(result, part, node)
+        result = early if early is not None else _rows(result, part, node)
+    return result
+
+
+def older(spread: Spread, loaders: frozenset[Hashable]) -> Spread:
+    """Give what a spread becomes when these loaders hand out their next batch."""
+    if not spread.loaders & loaders:
+        return spread
+    if spread.kind in (Kind.COUNT, Kind.SUM):
+        return replace(spread, kind=Kind.TOTAL)
+    if spread.kind is Kind.MEAN:
+        return replace(spread, kind=Kind.MEANS)
+    if spread.kind in (*ENTRIES, Kind.WEIGHT):
+        message = "values of an earlier batch's samples are kept for the next batch"
+        return Spread(Kind.MIXED, spread.loaders, why=Reason("HR207", message, ast.Pass()))
+    return spread
+
+
+def _early(left: Spread, right: Spread, node: ast.AST) -> Spread | None:
+    """Give the cases that any operation shares: mixed parts, a worker's own, two loaders."""
+    if Kind.MIXED in (left.kind, right.kind):
+        return spoiled(left, right)
+    if Kind.OWN in (left.kind, right.kind):
+        mine, other = (left, right) if left.kind is Kind.OWN else (right, left)
+        if not other.local:
+            return mine
+        why = mine.why or Reason("HR503", "each worker has its own value", node)
+        return Spread(Kind.MIXED, other.loaders, why=why)
+    if left.local and right.local and left.loaders != right.loaders:
+        return mixed("HR206", "batches of two loaders meet in one value", node, left, right)
+    if left.alike and right.alike:
+        return ALIKE
+    return None
+
+
+def _rows(left: Spread, right: Spread, node: ast.AST) -> Spread:
+    """Give the spread of an operation entry by entry, where at least one side has entries of samples."""
+    for one, other in ((left, right), (right, left)):
+        if other.alike and one.kind in ENTRIES:
+            return one
+    if left.kind in ENTRIES and right.kind in ENTRIES:
+        if None not in (left.axis, right.axis) and left.axis != right.axis:
+            return mixed("HR305", "each sample of the batch meets each other", node, left, right)
+        kind = Kind.ROWS if left.kind is right.kind is Kind.ROWS else Kind.RAGGED
+        axis = left.axis if left.axis is not None else right.axis
+        return Spread(kind, left.loaders | right.loaders, axis)
+    message = f"{left.kind.value} meets {right.kind.value}"
+    return mixed("HR305", message, node, left, right)

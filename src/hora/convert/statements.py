@@ -1,0 +1,293 @@
+"""Follow statements: both ways of a branch, and loops until nothing changes any more."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from hora.convert import access, expressions
+from hora.convert.memory import State, merge
+from hora.convert.spread import ALIKE, Spread
+from hora.convert.values import UNKNOWN, Class, Constant, Frame, Function, Loader, Named, Value, WorkerZero, of
+
+if TYPE_CHECKING:
+    from hora.convert.walk import Walk
+
+ROUNDS = 8
+NONE = of(Constant(None, "NoneType"))
+
+
+def block(walk: Walk, statements: Sequence[ast.stmt]) -> bool:
+    """Follow statements in order; False when their end is never reached."""
+    for statement in statements:
+        walk.step(statement)
+        handler = _HANDLERS.get(type(statement), _other)
+        if handler(walk, statement) is False:
+            return False
+    return True
+
+
+def _other(walk: Walk, node: ast.stmt) -> None:
+    """Follow a statement that only has expressions."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.expr):
+            walk.value(child)
+
+
+def _through(walk: Walk, statements: Sequence[ast.stmt]) -> State | None:
+    """Follow statements and give the state at their end, if it is reached."""
+    return walk.state if block(walk, statements) else None
+
+
+def _go_on(walk: Walk, *states: State | None) -> bool:
+    """Go on from where several ways meet; False when none gets there."""
+    merged = merge(states)
+    if merged is not None:
+        walk.state = merged
+    return merged is not None
+
+
+def _function(walk: Walk, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
+    """Follow a definition."""
+    for default in (*node.args.defaults, *(value for value in node.args.kw_defaults if value)):
+        walk.value(default)
+    for decorator in node.decorator_list:
+        walk.value(decorator)
+    walk.bind(node.name, of(Function(node, walk.frame)))
+
+
+def _class(walk: Walk, node: ast.ClassDef) -> None:
+    """Follow a class, body and all."""
+    bases: list[str] = []
+    parents: list[Class] = []
+    for base in node.bases:
+        found = walk.value(base).things
+        for thing in found:
+            if isinstance(thing, Class):
+                parents.append(thing)
+                bases += thing.bases
+            elif isinstance(thing, Named):
+                bases.append(thing.name)
+        if not found:
+            bases.append(ast.unparse(base))
+    frame = Frame(node, walk.context)
+    with walk.inside(frame, walk.context, walk.frame):
+        block(walk, node.body)
+    walk.bind(node.name, of(Class(node, frame, tuple(bases), tuple(parents))))
+
+
+def _leave(what: str) -> Callable[[Walk, ast.stmt], bool]:
+    """Make the handler of a statement that leaves."""
+
+    def handler(walk: Walk, node: ast.stmt) -> bool:
+        walk.happen(what, node)
+        if isinstance(node, ast.Break):
+            walk.exits.breaks.append(walk.state.copy())
+        elif isinstance(node, ast.Continue):
+            walk.exits.continues.append(walk.state.copy())
+        elif isinstance(node, ast.Return):
+            value = walk.value(node.value) if node.value else NONE
+            walk.exits.returns.append((_coloured(walk, value), walk.state.copy()))
+        elif isinstance(node, ast.Raise) and node.exc:
+            walk.value(node.exc)
+        return False
+
+    return handler
+
+
+def _coloured(walk: Walk, value: Value) -> Value:
+    """Give a value that is returned under a decision of a worker's own."""
+    if walk.control.alike:
+        return value
+    return access.tinted(value, walk.control)
+
+
+def _import(walk: Walk, node: ast.Import) -> None:
+    """Follow an import of modules."""
+    for alias in node.names:
+        top = alias.name.split(".")[0]
+        walk.bind(alias.asname or top, of(Named(alias.name if alias.asname else top)))
+
+
+def _import_from(walk: Walk, node: ast.ImportFrom) -> None:
+    """Follow an import from a module."""
+    prefix = "." * node.level + (node.module or "")
+    for alias in node.names:
+        if alias.name != "*":
+            walk.bind(alias.asname or alias.name, of(Named(f"{prefix}.{alias.name}")))
+
+
+def _assign(walk: Walk, node: ast.Assign) -> None:
+    """Follow an assignment."""
+    value = walk.value(node.value)
+    for target in node.targets:
+        walk.assign(target, value, node.value)
+
+
+def _annotated(walk: Walk, node: ast.AnnAssign) -> None:
+    """Follow an assignment with an annotation."""
+    if node.value:
+        walk.assign(node.target, walk.value(node.value))
+
+
+def _augmented(walk: Walk, node: ast.AugAssign) -> None:
+    """Follow an operation in place."""
+    held = expressions.evaluate(walk, _as_load(node.target))
+    added = walk.value(node.value)
+    value = expressions.operate(walk, node.op, held, added, node, (node.target, node.value))
+    walk.facts.see(node, walk.context, value)
+    walk.assign(node.target, value)
+
+
+def _if(walk: Walk, node: ast.If) -> bool:
+    """Follow both ways of a branch, or the one that is always taken."""
+    test = walk.value(node.test)
+    truth = expressions.truth(test)
+    walk.judge(node, node.test, test)
+    before = walk.state
+    ends: list[State | None] = []
+    zero = WorkerZero() in test.things
+    for branch, taken, alone in ((node.body, truth is not False, zero), (node.orelse, truth is not True, False)):
+        walk.state = before.copy()
+        with walk.decided(test.spread, alone):
+            ends.append(_through(walk, branch) if taken else None)
+    return _go_on(walk, *ends)
+
+
+def _for(walk: Walk, node: ast.For | ast.AsyncFor) -> bool:
+    """Follow a loop over something."""
+    iterated = walk.value(node.iter)
+    element, loaders = access.elements(walk, iterated, node.iter)
+    spread = iterated.spread if not iterated.spread.local else ALIKE
+    return _loop(walk, node, loaders, spread, lambda: walk.assign(node.target, element))
+
+
+def _while(walk: Walk, node: ast.While) -> bool:
+    """Follow a loop that a test ends."""
+    spread = walk.value(node.test).spread
+    return _loop(walk, node, frozenset(), spread, lambda: walk.judge(node, node.test, walk.value(node.test)))
+
+
+def _loop(
+    walk: Walk,
+    node: ast.For | ast.AsyncFor | ast.While,
+    loaders: frozenset[Loader],
+    spread: Spread,
+    begin: Callable[[], None],
+) -> bool:
+    """Follow a loop until nothing changes any more."""
+    entry = walk.state
+    held = walk.exits.breaks, walk.exits.continues, walk.loops
+    for _ in range(ROUNDS):
+        walk.exits.breaks, walk.exits.continues = [], []
+        walk.loops = (*held[2], (node, walk.context))
+        walk.state = entry.copy()
+        with walk.decided(spread):
+            walk.draw(node, loaders)
+            begin()
+            through = block(walk, node.body)
+        after = merge([entry, walk.state if through else None, *walk.exits.continues])
+        if after is None or after.cells == entry.cells:
+            break
+        entry = after
+    breaks = walk.exits.breaks
+    walk.exits.breaks, walk.exits.continues, walk.loops = held
+    walk.state = entry
+    ended = not isinstance(node, ast.While) or expressions.truth(walk.value(node.test)) is not True
+    if ended and node.orelse:
+        ended = block(walk, node.orelse)
+    return _go_on(walk, walk.state if ended else None, *breaks)
+
+
+def _with(walk: Walk, node: ast.With | ast.AsyncWith) -> bool:
+    """Follow a block with its context managers."""
+    for item in node.items:
+        value = walk.value(item.context_expr)
+        if item.optional_vars:
+            walk.assign(item.optional_vars, value)
+    return block(walk, node.body)
+
+
+def _try(walk: Walk, node: ast.Try) -> bool:
+    """Follow a block, and what happens when it breaks off anywhere."""
+    before = walk.state.copy()
+    through = block(walk, node.body)
+    broken = merge([before, walk.state]) or before
+    if through and node.orelse:
+        through = block(walk, node.orelse)
+    ends: list[State | None] = [walk.state if through else None]
+    for handler in node.handlers:
+        walk.state = broken.copy()
+        if handler.type:
+            walk.value(handler.type)
+        if handler.name:
+            walk.bind(handler.name, UNKNOWN)
+        ends.append(_through(walk, handler.body))
+    reached = _go_on(walk, *ends)
+    if node.finalbody:
+        if not reached:
+            walk.state = broken
+        reached = block(walk, node.finalbody) and reached
+    return reached
+
+
+def _match(walk: Walk, node: ast.Match) -> bool:
+    """Follow every case."""
+    subject = walk.value(node.subject)
+    walk.judge(node, node.subject, subject)
+    before = walk.state
+    ends: list[State | None] = [before]
+    for case in node.cases:
+        walk.state = before.copy()
+        for child in ast.walk(case.pattern):
+            name = getattr(child, "name", None) or getattr(child, "rest", None)
+            if isinstance(name, str):
+                walk.bind(name, subject)
+        if case.guard:
+            walk.value(case.guard)
+        with walk.decided(subject.spread):
+            ends.append(_through(walk, case.body))
+    return _go_on(walk, *ends)
+
+
+def _delete(walk: Walk, node: ast.Delete) -> None:
+    """Follow a deletion: what is deleted may still be seen elsewhere."""
+
+
+def _as_load(target: ast.expr) -> ast.expr:
+    """Give a target as the expression that reads it."""
+    if isinstance(target, ast.Name):
+        return ast.Name(target.id, ast.Load())
+    if isinstance(target, ast.Attribute):
+        return ast.Attribute(target.value, target.attr, ast.Load())
+    if isinstance(target, ast.Subscript):
+        return ast.Subscript(target.value, target.slice, ast.Load())
+    return target
+
+
+_HANDLERS: dict[type[ast.stmt], Callable[..., bool | None]] = {
+    ast.FunctionDef: _function,
+    ast.AsyncFunctionDef: _function,
+    ast.ClassDef: _class,
+    ast.Return: _leave("return"),
+    ast.Raise: _leave("raise"),
+    ast.Break: _leave("break"),
+    ast.Continue: _leave("continue"),
+    ast.Import: _import,
+    ast.ImportFrom: _import_from,
+    ast.Assign: _assign,
+    ast.AnnAssign: _annotated,
+    ast.AugAssign: _augmented,
+    ast.If: _if,
+    ast.For: _for,
+    ast.AsyncFor: _for,
+    ast.While: _while,
+    ast.With: _with,
+    ast.AsyncWith: _with,
+    ast.Try: _try,
+    ast.Match: _match,
+    ast.Delete: _delete,
+}
+if hasattr(ast, "TryStar"):
+    _HANDLERS[ast.TryStar] = _try

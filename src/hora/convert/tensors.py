@@ -1,0 +1,367 @@
+"""What operations do to entries of samples: keep them apart, reduce them, or let them meet."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from hora.convert import access, calls, expressions
+from hora.convert.arguments import Arguments, literal
+from hora.convert.spread import ALIKE, ENTRIES, Kind, Reason, Spread, mixed, nonlinear, spoiled
+from hora.convert.spread import join as join_spreads
+from hora.convert.values import NUMBER, Batch, Shape, Value, tensor
+
+if TYPE_CHECKING:
+    from hora.convert.walk import Walk
+
+KEEP = frozenset(
+    "to cuda cpu float double half long int short bool type clone contiguous requires_grad_ pin_memory byte bfloat16"
+    " type_as copy astype asarray as_tensor from_numpy array squeeze_ retain_grad npu xpu ascontiguousarray nan_to_num"
+    " Variable".split()
+)
+DETACH = frozenset("detach detach_ numpy tolist item".split())
+SUMS = frozenset("sum nansum count_nonzero mean nanmean average".split())
+ARITHMETIC: dict[str, ast.operator] = {
+    "add": ast.Add(), "sub": ast.Sub(), "subtract": ast.Sub(), "mul": ast.Mult(), "multiply": ast.Mult(),
+    "div": ast.Div(), "divide": ast.Div(), "true_divide": ast.Div(),
+}  # fmt: skip
+ALONG = frozenset(
+    "std var norm median max min argmax argmin prod amax amin any all logsumexp std_mean var_mean mode quantile unique histc"
+    " bincount topk sort argsort cumsum softmax log_softmax cumprod kthvalue softmin normalize renorm nanmedian"
+    " gumbel_softmax percentile histogram ptp".split()
+)
+COUPLING = frozenset("mm einsum cdist pdist corrcoef cov mv dot inner outer ger addmm tensordot vdot kron cartesian_prod".split())
+SHAPES = frozenset("view reshape flatten unflatten resize_ view_as reshape_as".split())
+SETTINGS = frozenset("dtype device ndim requires_grad is_cuda grad_fn layout dim get_device is_floating_point".split())
+DRAWN = frozenset("normal_ uniform_ random_ bernoulli_ exponential_ log_normal_ geometric_ cauchy_".split())
+
+
+def attribute(receiver: Value, name: str, node: ast.AST) -> Value:
+    """Give an attribute of a tensor."""
+    spread = receiver.spread
+    if name == "shape" and spread.kind in ENTRIES:
+        batch = any(isinstance(thing, Batch) for thing in receiver.things)
+        return Value(spread, frozenset({Shape(0 if batch else spread.axis)}), number=True)
+    if name == "shape":
+        return tensor(spread if spread.kind is Kind.MIXED else ALIKE, number=True)
+    if name in SETTINGS:
+        return NUMBER
+    if name in ("T", "mT", "H"):
+        return tensor(turned(spread))
+    if name == "grad":
+        return tensor(ALIKE)
+    if name == "data":
+        return Value(spread, receiver.things, number=True)
+    if any(isinstance(thing, Batch) for thing in receiver.things):
+        return tensor(replace(spread, axis=0 if spread.kind is Kind.ROWS else None))
+    return tensor(spread, number=receiver.number)
+
+
+def method(walk: Walk, arguments: Arguments, receiver: Value, name: str) -> Value:
+    """Give what a tensor's method gives."""
+    node = arguments.node
+    assert isinstance(node.func, ast.Attribute)  # noqa: S101 - a method is called on something
+    batch = any(isinstance(thing, Batch) for thing in receiver.things)
+    if name == "backward":
+        walk.backward(node, node.func.value, receiver)
+        return tensor(ALIKE)
+    if not receiver.spread.local and not arguments.all and name.endswith("_"):
+        return receiver
+    if batch and name in ("items", "values", "keys", "get", "pop"):
+        return tensor(replace(receiver.spread, axis=0 if receiver.spread.kind is Kind.ROWS else None))
+    if not receiver.spread.local and not receiver.things and any(walk.state.deep_spread(v).local for v in arguments.all):
+        return _handed(walk, arguments, receiver, name)
+    result = operation(walk, name, (receiver, *arguments.values), arguments)
+    if batch and name in KEEP:
+        result = replace(result, things=receiver.things)
+    if name.endswith("_") and not name.endswith("__") and result.spread != receiver.spread:
+        if isinstance(node.func.value, ast.Name | ast.Attribute):
+            walk.assign(node.func.value, result)
+    return result
+
+
+_TENSOR_METHODS = frozenset(
+    "add_ sub_ mul_ div_ copy_ lerp_ eq ne gt lt ge le expand repeat index_select gather scatter scatter_ scatter_add_ index_add_"
+    " masked_fill masked_fill_ to view reshape where matmul mm bmm add sub mul div pow expand_as type_as view_as index_copy_"
+    " add__ dot clamp clamp_ fill_ format join".split()
+)
+
+
+def _handed(walk: Walk, arguments: Arguments, receiver: Value, name: str) -> Value:
+    """Give what a method gives that is handed entries of samples, of an object that may be a tensor."""
+    if name not in _TENSOR_METHODS:
+        return calls.not_followed(walk, arguments, ast.unparse(arguments.node.func))
+    result = operation(walk, name, (receiver, *arguments.values), arguments)
+    node = arguments.node.func
+    if name.endswith("_") and isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name | ast.Attribute):
+        walk.assign(node.value, result)
+    return result
+
+
+def operation(walk: Walk, name: str, values: tuple[Value, ...], arguments: Arguments) -> Value:
+    """Give what an operation gives, called as a function or as a method of its first value."""
+    node = arguments.node
+    if not values:
+        return tensor(ALIKE)
+    first = values[0]
+    spread = walk.state.deep_spread(first)
+    bare = name.rstrip("_")
+    if name in DETACH:
+        return Value(spread, number=True)
+    if name in KEEP or name in ("squeeze",):
+        return Value(spread, number=first.number, sized=first.sized)
+    if name in DRAWN:
+        return Value(join_spreads(spread, walk.stream("torch", node)) if not spread.local else spread)
+    if bare in ("size", "shape"):
+        whole = attribute(first, "shape", node)
+        return whole if len(values) == 1 else _dimension(whole, values[1], node)
+    if bare in SETTINGS:
+        return NUMBER
+    if bare in ("numel", "nelement"):
+        kind = Kind.COUNT if spread.kind is Kind.ROWS else Kind.SUM
+        return Value(Spread(kind, spread.loaders) if spread.kind in ENTRIES else ALIKE, number=True)
+    if bare in SUMS:
+        return reduction(first, spread, "mean" if bare in ("nanmean", "average") else bare, _axis(values, arguments), node)
+    if bare in ARITHMETIC and len(values) > 1 and len(node.args) >= 1:
+        target = node.func.value if isinstance(node.func, ast.Attribute) and len(values) > len(node.args) else node.args[0]
+        return expressions.operate(walk, ARITHMETIC[bare], first, values[1], node, (target, node.args[-1]))
+    if bare in ("neg", "negative"):
+        return replace(first, things=frozenset())
+    keywords = tuple(value for _, value in arguments.keywords)
+    others = tuple(walk.state.deep_spread(value) for value in (*values[1:], *keywords))
+    sized = any(value.sized for value in (*values[1:], *keywords))
+    result = tensor(_entrywise(walk, bare, spread, others, values, arguments, sized))
+    parts = tuple((part, value) for part, value in arguments.pairs if value.spread.reducible)
+    if isinstance(node.func, ast.Attribute) and spread.reducible and len(values) > len(node.args):
+        parts = ((node.func.value, first), *parts)
+    if result.spread.kind is Kind.MIXED and Kind.MIXED not in (spread.kind, *(other.kind for other in others)):
+        walk.escape(node, parts, f"goes to {name}()")
+    return result
+
+
+def _entrywise(
+    walk: Walk,
+    name: str,
+    spread: Spread,
+    others: tuple[Spread, ...],
+    values: tuple[Value, ...],
+    arguments: Arguments,
+    sized: bool,
+) -> Spread:
+    """Give the spread of an operation that keeps samples apart, or of one that does not."""
+    node = arguments.node
+    parts = (spread, *others)
+    if all(not part.local for part in parts):
+        return nonlinear(parts, node, name)
+    if name in COUPLING or name == "matmul":
+        met = sum(part.kind in ENTRIES for part in parts)
+        if name == "matmul" and len(values) > 1:
+            return product(values[0], values[1], node)
+        if met > 1 or name in ("pdist", "corrcoef", "cov"):
+            return mixed("HR305", f"{name}() lets each sample of the batch meet each other", node, *parts)
+    if name in ALONG:
+        return _along(name, spread, others, values, arguments)
+    if name == "t":
+        return turned(spread)
+    if name in ("transpose", "permute", "swapaxes", "movedim", "moveaxis"):
+        return _swapped(spread, values, name, node)
+    if name in ("masked_select", "nonzero", "argwhere"):
+        whole = _entries(parts, node, name)
+        return replace(whole, kind=Kind.RAGGED, axis=0) if whole.kind is Kind.ROWS else whole
+    if name in SHAPES:
+        return _shaped(spread, values[1:], node, name, sized)
+    if name == "unsqueeze" and spread.kind in ENTRIES and spread.axis is not None and len(values) > 1:
+        at = literal(values[1])
+        if not isinstance(at, int) or at < 0:
+            return spread if isinstance(at, int) and spread.axis == 0 else replace(spread, axis=None)
+        return replace(spread, axis=spread.axis + 1 if at <= spread.axis else spread.axis)
+    if name in ("roll", "flip", "fliplr", "flipud") and spread.kind in ENTRIES:
+        axes = axes_of(values[-1] if name == "flip" else _axis(values, arguments, 2))
+        if axes is None or (spread.axis or 0) in axes:
+            return mixed("HR305", f"{name}() moves the samples of the batch past each other", node, spread)
+        return spread
+    if name in ("stack", "broadcast_tensors"):
+        return replace(_entries(parts, node, name), axis=None)
+    if name in ("expand", "repeat", "tile", "repeat_interleave"):
+        return mixed("HR207", "a shape uses the batch size of the loader", node, *parts) if sized else made(values[1:], node, spread)
+    return _entries(parts, node, name)
+
+
+def _entries(parts: tuple[Spread, ...], node: ast.AST, name: str) -> Spread:
+    """Give the spread of an operation entry by entry; sizes among its arguments say nothing."""
+    return nonlinear(tuple(part for part in parts if part.kind is not Kind.COUNT), node, f"{name}()")
+
+
+def _along(name: str, spread: Spread, others: tuple[Spread, ...], values: tuple[Value, ...], arguments: Arguments) -> Spread:
+    """Give the spread of an operation along an axis, which mixes samples unless it is another axis than theirs."""
+    node = arguments.node
+    if spread.kind not in ENTRIES or (others and others[0].kind in ENTRIES):
+        return _entries((spread, *others), node, name)
+    axis = _axis(values, arguments, {"topk": 2, "kthvalue": 2, "norm": 2, "quantile": 2, "normalize": 2}.get(name, 1))
+    axes = axes_of(axis)
+    if axes is None:
+        if name in ("topk", "sort", "argsort", "softmax", "log_softmax", "softmin", "normalize", "gumbel_softmax"):
+            return spread
+        return mixed("HR305", f"{name}() over the whole batch", node, spread)
+    if (spread.axis or 0) in axes:
+        return mixed("HR305", f"{name}() along the axis of the samples", node, spread)
+    return spread
+
+
+def reduction(value: Value, spread: Spread, name: str, axis: Value | None, node: ast.AST) -> Value:
+    """Give the value of a sum or a mean."""
+    if spread.kind not in ENTRIES:
+        return Value(ALIKE if spread.kind is Kind.ZERO else spread, number=value.number)
+    axes = axes_of(axis)
+    if axes is not None and (spread.axis or 0) not in axes:
+        return Value(spread, number=value.number)
+    if axes is not None and spread.axis is None:
+        return tensor(mixed("HR305", f"{name}() along an axis that may be that of the samples", node, spread))
+    if name != "mean":
+        return Value(Spread(Kind.SUM, spread.loaders), number=value.number)
+    if spread.kind is Kind.RAGGED:
+        return tensor(mixed("HR304", "a mean over entries whose number differs from worker to worker", node, spread))
+    return Value(Spread(Kind.MEAN, spread.loaders), number=value.number)
+
+
+def product(left: Value, right: Value, node: ast.AST) -> Spread:
+    """Give the spread of a matrix product."""
+    one, other = left.spread, right.spread
+    if one.kind in ENTRIES and other.kind in ENTRIES and None not in (one.axis, other.axis):
+        return mixed("HR305", "a matrix product lets each sample of the batch meet each other", node, one, other)
+    return nonlinear((one, other), node, "a matrix product")
+
+
+def turned(spread: Spread) -> Spread:
+    """Give the spread of a transposed matrix."""
+    if spread.kind in ENTRIES and spread.axis in (0, 1):
+        return replace(spread, axis=1 - spread.axis)
+    return spread
+
+
+def _swapped(spread: Spread, values: tuple[Value, ...], name: str, node: ast.AST) -> Spread:
+    """Give the spread after axes change places."""
+    if spread.kind not in ENTRIES or spread.axis is None:
+        return spread
+    flat = [one for value in values[1:] for one in (value.items if value.items is not None else (value,))]
+    order = [literal(one) for one in flat]
+    if name == "permute" and spread.axis in order:
+        return replace(spread, axis=order.index(spread.axis))
+    if name in ("transpose", "swapaxes") and len(order) == 2 and all(isinstance(one, int) for one in order):
+        one, other = order
+        if spread.axis not in (one, other):
+            return spread if all(isinstance(o, int) and o > 0 for o in order) or spread.axis == 0 and 0 not in order else replace(spread, axis=None)
+        at = other if one == spread.axis else one
+        return replace(spread, axis=at if isinstance(at, int) and at >= 0 else None)
+    return replace(spread, axis=None)
+
+
+def _shaped(spread: Spread, sizes: tuple[Value, ...], node: ast.AST, name: str, sized: bool) -> Spread:
+    """Give the spread of a tensor in another shape."""
+    if sized:
+        return mixed("HR207", "a shape uses the batch size of the loader", node, spread)
+    if spread.kind not in ENTRIES or name == "flatten" and sizes and literal(sizes[0]) != 0:
+        return spread
+    flat = [one for size in sizes for one in (size.items if size.items is not None else (size,))]
+    if not flat or len(flat) == 1 and (literal(flat[0]) == -1 or name == "flatten"):
+        return replace(spread, axis=0)
+    if flat and spread.axis == 0 and (literal(flat[0]) == -1 or flat[0].spread.kind is Kind.COUNT):
+        return spread
+    for axis, one in enumerate(flat):
+        if one.spread.kind is Kind.COUNT:
+            return replace(spread, axis=axis)
+    return replace(spread, axis=None)
+
+
+def subscript(walk: Walk, receiver: Value, node: ast.Subscript, index: Value) -> Value:
+    """Give a part of a tensor."""
+    spread = receiver.spread
+    inside = walk.state.deep_spread(index)
+    if spread.kind not in ENTRIES:
+        if not spread.local and inside.kind in (*ENTRIES, Kind.MIXED):
+            return tensor(replace(inside, axis=0 if inside.kind is not Kind.MIXED else None))
+        return Value(spread, number=receiver.number) if spread.local else access.tinted(receiver, inside)
+    if inside.kind in (Kind.MIXED, Kind.OWN):
+        return tensor(spoiled(spread, inside))
+    indices = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
+    return tensor(_picked(walk, spread, inside, indices, node))
+
+
+def _picked(walk: Walk, spread: Spread, inside: Spread, indices: list[ast.expr], node: ast.AST) -> Spread:
+    """Give the spread of a part of the entries."""
+    added = sum(isinstance(index, ast.Constant) and index.value is None for index in indices)
+    if inside.kind in ENTRIES:
+        paired = inside.kind is Kind.ROWS and len(indices) > 1
+        return replace(spread, kind=spread.kind if paired else Kind.RAGGED, axis=0)
+    axis = spread.axis
+    if axis is None or any(isinstance(index, ast.Constant) and index.value is ... for index in indices):
+        return spread if spread.axis == 0 and not isinstance(indices[0], ast.Constant) else replace(spread, axis=None)
+    real = [index for index in indices if not (isinstance(index, ast.Constant) and index.value is None)]
+    if added:
+        before = next((place for place, index in enumerate(indices) if index in real), len(indices))
+        return replace(spread, axis=axis + before if all(_whole(index) for index in real) else None)
+    dropped = sum(not isinstance(index, ast.Slice) for index in real[:axis])
+    if len(real) <= axis or _whole(real[axis]) or _all_of_batch(walk, real[axis]):
+        return replace(spread, axis=axis - dropped)
+    return mixed("HR305", "samples are picked out of the batch by their place", node, spread)
+
+
+def _whole(index: ast.expr) -> bool:
+    """Whether an index takes a whole axis."""
+    return isinstance(index, ast.Slice) and index.lower is None and index.upper is None
+
+
+def _all_of_batch(walk: Walk, index: ast.expr) -> bool:
+    """Whether an index takes as many entries as the batch has."""
+    if isinstance(index, ast.Slice) and index.lower is None and index.upper is not None:
+        return walk.value(index.upper).spread.kind is Kind.COUNT
+    return False
+
+
+def _axis(values: tuple[Value, ...], arguments: Arguments, position: int = 1) -> Value | None:
+    """Give the axis argument."""
+    for name, value in arguments.keywords:
+        if name in ("dim", "axis"):
+            return value
+    return values[position] if len(values) > position else None
+
+
+def axes_of(value: Value | None) -> frozenset[int] | None:
+    """Give the axes that are meant; None for all of them."""
+    if value is None or (literal(value) is None and value.items is None and value.things):
+        return None
+    if value.items is not None:
+        found = [literal(one) for one in value.items]
+        return frozenset(one for one in found if isinstance(one, int)) or None
+    at = literal(value)
+    return frozenset({at}) if isinstance(at, int) and not isinstance(at, bool) else frozenset({-1})
+
+
+def _dimension(shape: Value, index: Value, node: ast.AST) -> Value:
+    """Give one size of a tensor."""
+    for thing in shape.things:
+        if isinstance(thing, Shape):
+            position = literal(index)
+            return access.size(shape, thing, position if isinstance(position, int) else None, node)
+    return tensor(shape.spread if shape.spread.kind is Kind.MIXED else ALIKE, number=True)
+
+
+def made(sizes: tuple[Value, ...], node: ast.AST, content: Spread) -> Spread:
+    """Give the spread of a tensor made with the given sizes."""
+    flat = [item for size in sizes for item in (size.items if size.items is not None else (size,))]
+    if any(size.sized for size in flat):
+        message = "a tensor is made as large as the batch size that the loader was given"
+        return Spread(Kind.MIXED, why=Reason("HR207", message, node))
+    for axis, size in enumerate(flat):
+        if size.spread.kind is Kind.COUNT:
+            if content.kind in ENTRIES:
+                return mixed("HR305", "each sample of the batch is repeated for each other", node, content)
+            if not content.local:
+                return Spread(Kind.ROWS, size.spread.loaders, axis)
+        if any(isinstance(thing, Shape) for thing in size.things):
+            thing = next(thing for thing in size.things if isinstance(thing, Shape))
+            return replace(size.spread, axis=thing.axis)
+        if size.spread.local:
+            return mixed("HR207", "a tensor is made in a size that is not followed", node, size.spread)
+    return content

@@ -1,0 +1,290 @@
+"""What a name may stand for: things (models, loaders, optimizers, functions…) and how their value spreads over workers."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+from hora.convert.spread import ALIKE, Spread
+from hora.convert.spread import join as join_spreads
+
+Context: TypeAlias = tuple[ast.AST, ...]
+"""The calls that led here, outermost first."""
+
+
+@dataclass(frozen=True)
+class Thing:
+    """Something that a name may stand for; equal things are the same object of the running script."""
+
+
+@dataclass(frozen=True)
+class Named(Thing):
+    """A name of a library or of Python, such as ``torch.nn.functional``."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Constant(Thing):
+    """A literal number, string, truth value or None."""
+
+    value: str | bytes | int | float | complex | bool | None
+    type: str
+
+
+@dataclass(frozen=True)
+class Frame(Thing):
+    """The variables of one call of a function, of a class body or of the module."""
+
+    node: ast.AST
+    context: Context
+
+
+@dataclass(frozen=True)
+class Function(Thing):
+    """A function of the file, bound to an object where it is a method taken from one."""
+
+    node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
+    frame: Frame
+    bound: Thing | None = None
+    owner: ast.ClassDef | None = None
+
+
+@dataclass(frozen=True)
+class Class(Thing):
+    """A class of the file; ``bases`` are the library's classes that it derives from, however far up."""
+
+    node: ast.ClassDef
+    frame: Frame
+    bases: tuple[str, ...]
+    parents: tuple[Class, ...]
+
+    @property
+    def lineage(self) -> tuple[Class, ...]:
+        """The class and those of the file that it derives from, nearest first."""
+        return (self, *(ancestor for parent in self.parents for ancestor in parent.lineage))
+
+
+@dataclass(frozen=True)
+class Made(Thing):
+    """An object made by a call: where, and by which calls it came there."""
+
+    site: ast.AST
+    context: Context
+
+
+@dataclass(frozen=True)
+class Instance(Made):
+    """An object of a class of the file."""
+
+    cls: Class
+
+
+@dataclass(frozen=True)
+class Module(Made):
+    """A network or layer that a library makes; ``maker`` is the library's name for it."""
+
+    maker: str
+
+
+@dataclass(frozen=True)
+class Loader(Made):
+    """A DataLoader; ``dealt`` is ``"training"`` or ``"evaluation"`` once ``deal()`` has taken it."""
+
+    dealt: str = ""
+
+
+@dataclass(frozen=True)
+class Optimizer(Made):
+    """An optimizer; ``wrapped`` once DistributedOptimizer has taken it."""
+
+    maker: str
+    wrapped: bool = False
+
+
+@dataclass(frozen=True)
+class Scheduler(Made):
+    """A learning-rate scheduler of the library."""
+
+    maker: str
+
+
+@dataclass(frozen=True)
+class Scaler(Made):
+    """A gradient scaler."""
+
+
+@dataclass(frozen=True)
+class Generator(Made):
+    """A generator of random numbers."""
+
+
+@dataclass(frozen=True)
+class Box(Made):
+    """A list, dict or set; what it holds is in its cells."""
+
+
+@dataclass(frozen=True)
+class Output(Made):
+    """Something that speaks to people or files: a logger, a summary writer, a progress bar, an open file."""
+
+    maker: str
+
+
+@dataclass(frozen=True)
+class Foreign(Made):
+    """An object of a library about which nothing more is known; what the file stores on it is in its cells."""
+
+    maker: str
+
+
+@dataclass(frozen=True)
+class Super(Thing):
+    """An object seen as its parents' classes, as ``super()`` gives it."""
+
+    receiver: Thing
+    owner: Class
+
+
+@dataclass(frozen=True)
+class Criterion(Thing):
+    """A loss of the library and how it reduces: mean, sum, none, or why that cannot be told."""
+
+    maker: str
+    reduction: str
+    ragged: bool = False
+
+
+@dataclass(frozen=True)
+class Parameters(Thing):
+    """The parameters of a module, or one of them."""
+
+    module: Thing
+
+
+@dataclass(frozen=True)
+class Weights(Thing):
+    """The state dict of a module."""
+
+    module: Thing
+
+
+@dataclass(frozen=True)
+class Method(Thing):
+    """A library's method, taken from a thing."""
+
+    receiver: Thing
+    name: str
+
+
+@dataclass(frozen=True)
+class Batch(Thing):
+    """A batch as its loader hands it out, whose fields are not told apart yet."""
+
+
+@dataclass(frozen=True)
+class Rank(Thing):
+    """The worker's rank."""
+
+
+@dataclass(frozen=True)
+class WorkerZero(Thing):
+    """The truth of being worker 0."""
+
+
+@dataclass(frozen=True)
+class Shape(Thing):
+    """The shape of entries of samples; ``axis`` counts the samples, or is None when not known."""
+
+    axis: int | None
+
+
+@dataclass(frozen=True)
+class Value:
+    """What an expression may give.
+
+    Attributes
+    ----------
+    spread
+        How it differs from worker to worker.
+    things
+        What it may be; empty for plain numbers, tensors and what is not known.
+    items
+        The elements of a tuple, where they are known one by one.
+    number
+        A number of Python, or a tensor cut from the graph: nothing can be trained through it.
+    sized
+        It comes from the batch size that a loader was given.
+    world
+        It has the number of workers as a factor.
+    """
+
+    spread: Spread = ALIKE
+    things: frozenset[Thing] = frozenset()
+    items: tuple[Value, ...] | None = None
+    number: bool = False
+    sized: bool = False
+    world: bool = False
+
+    def only(self, kind: type[Thing]) -> bool:
+        """Whether all that it may be is of one kind, and there is something."""
+        return bool(self.things) and all(isinstance(thing, kind) for thing in self.things)
+
+
+@dataclass(frozen=True)
+class Stream(Made):
+    """Something to iterate over once: its elements, and the loaders that are drawn from."""
+
+    element: Value = Value()
+    loaders: frozenset[Loader] = frozenset()
+
+
+UNKNOWN = Value()
+NUMBER = Value(number=True)
+RANDOM = Named("random numbers")
+"""The owner of the cells that say which streams of random numbers are alike on all workers."""
+
+
+def of(*things: Thing) -> Value:
+    """Give a value that is one of these things."""
+    return Value(things=frozenset(things))
+
+
+def tensor(spread: Spread, *, number: bool = False) -> Value:
+    """Give a plain value of a spread."""
+    return Value(spread=spread, number=number)
+
+
+def join(left: Value, right: Value) -> Value:
+    """Give the value that is one or the other."""
+    if left == right:
+        return left
+    items = None
+    if left.items is not None and right.items is not None and len(left.items) == len(right.items):
+        items = tuple(join(one, other) for one, other in zip(left.items, right.items, strict=True))
+    things = left.things | right.things
+    if len(things) > 24:
+        things = frozenset(thing for thing in things if not isinstance(thing, Constant))
+    return Value(
+        spread=join_spreads(left.spread, right.spread),
+        things=things,
+        items=items,
+        number=(left.number or left.spread.alike) and (right.number or right.spread.alike),
+        sized=left.sized or right.sized,
+        world=left.world or right.world,
+    )
+
+
+def plain(thing: Thing) -> Thing:
+    """Give a loader or optimizer as it was before it was dealt or wrapped."""
+    if isinstance(thing, Loader):
+        return replace(thing, dealt="")
+    if isinstance(thing, Optimizer):
+        return replace(thing, wrapped=False)
+    return thing
+
+
+def means(value: Value, thing: Thing) -> bool:
+    """Whether a value stands for one thing and nothing else, dealt or wrapped or not."""
+    return bool(value.things) and all(plain(one) == plain(thing) for one in value.things)

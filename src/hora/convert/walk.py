@@ -1,0 +1,276 @@
+"""One walk through a script, without running it: what is in reach, under which decisions, and what was seen.
+
+A walk takes statements in order, both ways of each branch, and loops until nothing changes any more
+(:mod:`hora.convert.statements`). Each call of a function of the file is followed with its own arguments, so one function
+that serves two loaders is seen twice.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+
+from hora.convert import access, expressions, statements
+from hora.convert.facts import Backward, Call, Draw, Escape, Event, Facts, Place
+from hora.convert.memory import State
+from hora.convert.spread import ALIKE, Kind, Spread, own
+from hora.convert.spread import join as join_spreads
+from hora.convert.values import RANDOM, UNKNOWN, Batch, Context, Frame, Loader, Method, Scaler, Thing, Value, plain
+
+BUDGET = 400_000
+STREAMS = ("torch", "numpy", "random")
+
+
+class TooLarge(Exception):
+    """The script has more ways through it than are followed."""
+
+
+@dataclass
+class Exits:
+    """Where the ways through a loop or function leave it, and what a generator hands out."""
+
+    breaks: list[State] = field(default_factory=list)
+    continues: list[State] = field(default_factory=list)
+    returns: list[tuple[Value, State]] = field(default_factory=list)
+    yields: list[Value] = field(default_factory=list)
+    drawn: frozenset[Loader] = frozenset()
+
+
+class Walk:
+    """One walk through a script.
+
+    Parameters
+    ----------
+    tree
+        The script.
+    sized
+        The expressions that read a batch size that some loader was given.
+    whole
+        The loaders that every worker walks in full: what comes from them is each worker's own.
+    optimizers
+        Where objects are made that are used as optimizers, whatever library makes them.
+    """
+
+    def __init__(
+        self,
+        tree: ast.Module,
+        sized: frozenset[ast.AST] = frozenset(),
+        whole: frozenset[Thing] = frozenset(),
+        optimizers: frozenset[ast.AST] = frozenset(),
+    ) -> None:
+        self.tree = tree
+        self.sized = sized
+        self.whole = whole
+        self.optimizers = optimizers
+        self.facts = Facts()
+        self.module = Frame(tree, ())
+        self.state = State()
+        self.frame = self.module
+        self.outer: dict[Frame, Frame] = {}
+        self.running: list[ast.AST] = []
+        self.context: Context = ()
+        self.control: Spread = ALIKE
+        self.alone = False
+        self.loops: tuple[tuple[ast.AST, Context], ...] = ()
+        self.exits = Exits()
+        self.steps = 0
+        self.last: dict[ast.expr, Value] = {}
+        for stream in STREAMS:
+            self.state.set(RANDOM, stream, Value(own("HR502", "random numbers are drawn without a seed", tree)))
+
+    def run(self) -> Facts:
+        """Follow the script from its first line and give what was seen."""
+        statements.block(self, self.tree.body)
+        return self.facts
+
+    @property
+    def place(self) -> Place:
+        """Where the walk is now."""
+        return Place(self.context, self.frame, self.loops, self.control, self.alone)
+
+    def step(self, statement: ast.stmt) -> None:
+        """Come to a statement."""
+        self.facts.reach(statement, self.place)
+        self.steps += 1
+        if self.steps > BUDGET:
+            raise TooLarge
+
+    def value(self, node: ast.expr) -> Value:
+        """Give the value of an expression and note it."""
+        value = expressions.evaluate(self, node)
+        if node in self.sized and value.spread.alike:
+            value = replace(value, sized=True)
+        self.facts.see(node, self.context, value)
+        self.last[node] = value
+        return value
+
+    # Names
+
+    def assign(self, target: ast.expr, value: Value, origin: ast.expr | None = None) -> None:
+        """Bind a target to the value of ``origin``; under a decision of a worker's own, what is bound is its own too."""
+        if not self.control.alike:
+            value = replace(value, spread=join_spreads(value.spread, self.control))
+        if isinstance(target, ast.Name):
+            self.bind(target.id, value)
+        elif isinstance(target, ast.Starred):
+            self.assign(target.value, replace(value, items=None))
+        elif isinstance(target, ast.Tuple | ast.List):
+            for index, element in enumerate(target.elts):
+                self.assign(element, access.item(self, value, index, len(target.elts), target))
+        elif isinstance(target, ast.Attribute):
+            access.store_attribute(self, target, value)
+        elif isinstance(target, ast.Subscript):
+            access.store_item(self, target, value, origin)
+
+    def bind(self, name: str, value: Value) -> None:
+        """Bind a name where the walk is now."""
+        owner = self._home(name)
+        self.state.set(owner, name, value)
+        self.facts.bind(owner, name, value)
+
+    def lookup(self, name: str) -> Value | None:
+        """Give what a name stands for where the walk is now."""
+        for frame in self._scopes():
+            value = self.state.get(frame, name)
+            if value is not None:
+                return value
+        return None
+
+    def _scopes(self) -> Iterator[Frame]:
+        """Give the frames that a name is looked for in, innermost first."""
+        frame: Frame | None = self.frame
+        while frame is not None:
+            if frame is self.frame or not isinstance(frame.node, ast.ClassDef):
+                yield frame
+            frame = self.outer.get(frame)
+
+    def _home(self, name: str) -> Frame:
+        """Give the frame that a name is bound in."""
+        if isinstance(self.frame.node, ast.FunctionDef | ast.AsyncFunctionDef):
+            module_wide, enclosing = _declared(self.frame.node)
+            if name in module_wide:
+                return self.module
+            if name in enclosing:
+                for frame in self._scopes():
+                    if frame != self.frame and self.state.get(frame, name) is not None:
+                        return frame
+        return self.frame
+
+    # Where the walk goes
+
+    @contextmanager
+    def inside(self, frame: Frame, context: Context, outer: Frame) -> Iterator[None]:
+        """Go on inside another frame, whose names are next looked for in ``outer``."""
+        held = self.frame, self.context
+        self.outer[frame] = outer
+        self.frame, self.context = frame, context
+        try:
+            yield
+        finally:
+            self.frame, self.context = held
+
+    @contextmanager
+    def decided(self, spread: Spread, zero: bool = False) -> Iterator[None]:
+        """Go on under a decision; ``zero`` when it lets worker 0 alone through."""
+        held = self.control, self.alone
+        if not spread.alike and self.control.alike:
+            self.control = own("HR403", f"it hangs on what is {spread.kind.value}", self.tree)
+            if spread.why:
+                self.control = replace(self.control, why=spread.why)
+        self.alone = self.alone or zero
+        try:
+            yield
+        finally:
+            self.control, self.alone = held
+
+    # What is noted
+
+    def judge(self, node: ast.AST, test: ast.expr, value: Value) -> None:
+        """Note a decision that hangs on the worker's own slice."""
+        if value.spread.local:
+            self.escape(node, ((test, value),), "decides what happens next", decides=True)
+
+    def escape(
+        self, node: ast.AST, parts: tuple[tuple[ast.expr, Value], ...], use: str, *, decides: bool = False
+    ) -> None:
+        """Note that a value of the worker's slice goes where only the global one is right."""
+        if parts:
+            self.facts.escapes[node, self.context] = Escape(node, parts, use, self.place, decides)
+
+    def happen(self, what: str, node: ast.AST) -> None:
+        """Note something that all workers must do together, or that leaves where they are."""
+        self.facts.events[node, self.context, what] = Event(what, node, self.place)
+
+    def called(self, call: Call) -> None:
+        """Note a call."""
+        self.facts.calls[call.node, self.context] = call
+
+    def backward(self, node: ast.Call, loss: ast.expr, value: Value) -> None:
+        """Note a backward pass; of a scaled loss, the loss is what is scaled."""
+        while isinstance(loss, ast.Call) and loss.args:
+            scale = self.value(loss.func)
+            if not any(isinstance(t, Method) and isinstance(t.receiver, Scaler) for t in scale.things):
+                break
+            loss = loss.args[0]
+        self.happen("backward", node)
+        self.facts.backwards[node, self.context] = Backward(node, loss, value, self.place)
+
+    def draw(self, node: ast.AST, loaders: frozenset[Loader]) -> None:
+        """Note that the next batch is handed out."""
+        if loaders:
+            self.facts.draws[node, self.context] = Draw(node, loaders, self.place)
+            self.pass_batch(loaders)
+
+    def pass_batch(self, loaders: frozenset[Loader]) -> None:
+        """Turn what depends on these loaders' batch into what depends on an earlier one."""
+        if loaders:
+            self.state.pass_batch(frozenset(loaders))
+            self.exits.drawn |= loaders
+            for stream in STREAMS:
+                why = own("HR503", "random numbers are drawn during the training, each worker its own", self.tree)
+                self.state.set(RANDOM, stream, Value(why))
+
+    # Loaders
+
+    def batch(self, loader: Loader) -> Value:
+        """Give a batch of a loader."""
+        if loader in self.whole:
+            spread = own("HR403", "each worker works it out for itself", loader.site)
+        else:
+            spread = Spread(Kind.ROWS, frozenset({loader}), 0)
+        return Value(spread=spread, things=frozenset({Batch()}))
+
+    def loader_attribute(self, loader: Loader, name: str) -> Value:
+        """Give an attribute of a loader."""
+        if name == "weight" and loader.dealt:
+            return Value(Spread(Kind.WEIGHT, frozenset({loader})), number=True)
+        if name == "batch_size":
+            return Value(sized=True, number=True)
+        original = plain(loader)
+        if name == "dataset" and isinstance(original, Loader):
+            return self.facts.given[original].get(0, "dataset") or UNKNOWN
+        return UNKNOWN
+
+    def stream(self, name: str, node: ast.AST) -> Spread:
+        """Give how numbers drawn from a stream of random numbers spread."""
+        held = self.state.get(RANDOM, name)
+        if held is None or held.spread.alike:
+            return ALIKE
+        return replace(held.spread, why=replace(held.spread.why, node=node)) if held.spread.why else held.spread
+
+
+@lru_cache(maxsize=4096)
+def _declared(node: ast.FunctionDef | ast.AsyncFunctionDef) -> tuple[frozenset[str], frozenset[str]]:
+    """Give the names that a function declares global, and nonlocal."""
+    module_wide: set[str] = set()
+    enclosing: set[str] = set()
+    for child in ast.walk(node):
+        if isinstance(child, ast.Global):
+            module_wide.update(child.names)
+        elif isinstance(child, ast.Nonlocal):
+            enclosing.update(child.names)
+    return frozenset(module_wide), frozenset(enclosing)
+
