@@ -1,0 +1,243 @@
+"""Deal, do not shard: every worker walks the script's own sampler and takes its slice of each global batch.
+
+Each global batch so holds the samples that one worker would have had, in every epoch, without padding. The sampler
+draws its random numbers from a stream that all workers share (`stream`), apart from the script's own.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import torch
+from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data.distributed import DistributedSampler
+
+from hora.errors import HoraError
+from hora.torch.broadcast import broadcast_object
+from hora.torch.exchange import agree
+from hora.torch.stream import Stream, derive, generator_states, peek_seeds, set_generator_states
+from hora.torch.world import current
+
+Sample = TypeVar("Sample")
+
+
+def deal(loader: DataLoader[Sample], *, evaluation: bool = False) -> DataLoader[Sample]:
+    """Return a copy of a loader that hands this worker its part of each of the loader's batches.
+
+    The copy keeps the class, the attributes, `batch_size`, `dataset` and `len()`; the loader itself is left alone.
+    All workers call this in the same order. After each batch its attribute `weight` is N times this worker's share of
+    the samples, so that ``(loss * loader.weight).backward()``, averaged over the N workers, is the gradient of the mean
+    over the global batch.
+
+    Parameters
+    ----------
+    loader
+        A DataLoader over a map-style dataset, with any sampler.
+    evaluation
+        What a worker gets of a global batch with fewer samples than workers. In training (False) one without samples
+        borrows the global batch with weight 0, as every worker has to take each step; in evaluation it gets no batch.
+
+    Returns
+    -------
+    DataLoader
+        The dealt loader; a loader that is dealt already is returned as it is.
+
+    Raises
+    ------
+    HoraError
+        The loader cannot be dealt: its dataset is iterable, it makes no batches, or it is sharded already.
+    HorovodInternalError
+        The workers' loaders differ in length.
+    """
+    if isinstance(getattr(loader, "batch_sampler", None), DealtBatchSampler):
+        return loader
+    _refuse(loader)
+    generators = generator_states(loader)
+    agree(
+        [
+            f"a dataset of {_length(loader.dataset)} samples",
+            f"a batch sampler of {_length(loader.batch_sampler)} batches",
+            f"{len(generators)} generators",
+        ],
+        "hvd.deal()",
+    )
+    seeds, generators = broadcast_object((peek_seeds(), generators), name="hvd.deal()")
+    set_generator_states(loader, generators)
+    dealt: Any = copy.copy(loader)
+    plain: Any = type(loader)
+    dealt.__class__ = _dealt_class(plain)
+    # DataLoader refuses to have its batch sampler replaced once it is made.
+    object.__setattr__(dealt, "batch_sampler", DealtBatchSampler(dealt.batch_sampler, seeds, evaluation=evaluation))
+    dealt._iterator = None
+    # Batches are paired with their weights by their order.
+    dealt.in_order = True
+    if dealt.generator is None:
+        # What loader workers seed their augmentation from: something else on each worker.
+        dealt.generator = torch.Generator().manual_seed(derive(*seeds, current().rank))
+    result: DataLoader[Sample] = dealt
+    return result
+
+
+class DealtBatchSampler:
+    """Walks a script's batch sampler under the shared stream and hands out this worker's slice of each batch.
+
+    Parameters
+    ----------
+    batches
+        The script's batch sampler.
+    seeds
+        Worker 0's seeds of the shared stream.
+    evaluation
+        Whether a slice without samples is left out instead of borrowing some.
+
+    Attributes
+    ----------
+    batches
+        The script's batch sampler. An observer may put another source of global batches here.
+    epoch
+        Which epoch the walk is in, counted from 1; it selects the stream's random numbers.
+    """
+
+    def __init__(self, batches: Iterable[Any], seeds: Sequence[int], *, evaluation: bool) -> None:
+        self.batches = batches
+        self.epoch = 0
+        self.walk: _Walk | None = None
+        self._seeds = seeds
+        self._evaluation = evaluation
+        self._pinned = False
+
+    def __len__(self) -> int:
+        return len(self.batches)  # type: ignore[arg-type]
+
+    def __iter__(self) -> Iterator[Any]:
+        if not self._pinned:
+            self.epoch += 1
+        self.walk = _Walk(self.batches, Stream(self._seeds, self.epoch), evaluation=self._evaluation)
+        return self.walk
+
+    @contextmanager
+    def one_epoch(self) -> Iterator[None]:
+        """Begin an epoch that lasts while a loader makes its iterator, which may walk the sampler more than once."""
+        self.epoch += 1
+        self._pinned = True
+        try:
+            yield
+        finally:
+            self._pinned = False
+
+
+class _Walk:
+    """One pass over the global batches; remembers the weights of the slices that it handed out."""
+
+    def __init__(self, batches: Iterable[Any], stream: Stream, *, evaluation: bool) -> None:
+        self.weights: deque[float] = deque()
+        self._stream = stream
+        self._evaluation = evaluation
+        self._rank, self._size = current().rank, current().size
+        with stream.drawing():
+            self._batches = iter(batches)
+
+    def __iter__(self) -> _Walk:
+        return self
+
+    def __next__(self) -> Any:
+        while True:
+            with self._stream.drawing():
+                batch = next(self._batches)
+            if not hasattr(batch, "__getitem__"):
+                batch = list(batch)
+            total = len(batch)
+            own = batch[total * self._rank // self._size : total * (self._rank + 1) // self._size]
+            if len(own) or not total:
+                self.weights.append(self._size * len(own) / total if total else 1.0)
+                return own
+            if not self._evaluation:
+                self.weights.append(0.0)
+                return batch[:]
+
+
+@functools.cache
+def _dealt_class(plain: type[DataLoader[Any]]) -> type[DataLoader[Any]]:
+    """Make the subclass that a dealt loader has; it has one base, so that it fits an object made before."""
+
+    class Dealt(plain):  # type: ignore[misc, valid-type]
+        __doc__ = plain.__doc__
+        weight = 1.0
+
+        def __iter__(self) -> _DealtIterator:
+            sampler: DealtBatchSampler = self.batch_sampler
+            before = sampler.walk
+            with sampler.one_epoch():
+                batches = super().__iter__()
+            return _DealtIterator(self, batches, None if sampler.walk is before else sampler.walk)
+
+    Dealt.__name__, Dealt.__qualname__, Dealt.__module__ = plain.__name__, plain.__qualname__, plain.__module__
+    return Dealt
+
+
+class _DealtIterator:
+    """Hands out batches, and tells the loader the weight of each."""
+
+    def __init__(self, loader: Any, batches: Iterator[Any], walk: _Walk | None) -> None:
+        self._loader = loader
+        self._batches = batches
+        self._walk = walk
+
+    def __iter__(self) -> _DealtIterator:
+        return self
+
+    def __len__(self) -> int:
+        return len(self._loader.batch_sampler)
+
+    def __next__(self) -> Any:
+        batch = next(self._batches)
+        # A subclass whose __iter__ is a generator walks the sampler only now.
+        self._walk = self._walk or self._loader.batch_sampler.walk
+        if self._walk is None or not self._walk.weights:
+            raise HoraError(
+                "hvd.deal()",
+                f"{type(self._loader).__name__} hands out batches that its batch sampler did not make",
+                "Deal a plain DataLoader, or slice each global batch by hvd.rank() where it is made",
+            )
+        self._loader.weight = self._walk.weights.popleft()
+        return batch
+
+
+def _refuse(loader: object) -> None:
+    """Refuse what cannot be dealt, with the reason."""
+    asked = "hvd.deal()"
+    if not isinstance(loader, DataLoader):
+        raise HoraError(asked, f"{type(loader).__name__} is no DataLoader", "Deal the DataLoader itself")
+    dataset = type(loader.dataset).__name__
+    if isinstance(loader.dataset, IterableDataset):
+        raise HoraError(
+            asked,
+            f"{dataset} is an IterableDataset, which has no sampler; it cannot be dealt yet",
+            "Split its stream by hvd.rank() and hvd.size() inside its __iter__",
+        )
+    if loader.batch_sampler is None:
+        raise HoraError(
+            asked,
+            f"the loader of {dataset} has batch_size=None and makes no batches; it cannot be dealt yet",
+            "Give it a batch_size, or slice each global batch by hvd.rank()",
+        )
+    samplers = (loader.sampler, loader.batch_sampler, getattr(loader.batch_sampler, "sampler", None))
+    if any(isinstance(sampler, DistributedSampler) for sampler in samplers):
+        raise HoraError(
+            asked,
+            f"the loader of {dataset} has a DistributedSampler, so it is sharded already",
+            "Take the DistributedSampler out, or leave out hvd.deal()",
+        )
+
+
+def _length(sized: Any) -> str:
+    """Return the length of a dataset or sampler, as far as it has one."""
+    try:
+        return str(len(sized))
+    except TypeError:
+        return "an unknown number of"

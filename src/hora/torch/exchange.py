@@ -1,0 +1,85 @@
+"""Each worker shows the others a few bytes: the ground on which collectives are checked before the engine runs them.
+
+One collective of a fixed size carries what nearly always fits; what is longer takes a second one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+
+import torch
+import torch.distributed as dist
+
+from hora.torch.exceptions import HorovodInternalError
+from hora.torch.world import World, current
+
+_SLOT = 1024
+_PREFIX = 8
+
+
+def exchange(data: bytes, what: str, group: dist.ProcessGroup | None = None) -> list[bytes]:
+    """Return what each worker passed, in the order of the ranks.
+
+    Parameters
+    ----------
+    data
+        This worker's bytes, of any length.
+    what
+        What the exchange is for, as the message of a failure names it.
+    group
+        The process group to use; by default the world's.
+
+    Raises
+    ------
+    HorovodInternalError
+        A worker is gone or did not come in time.
+    """
+    world = current()
+    group = group or world.group
+    if group is None:
+        return [data]
+    rows = _all_gather(len(data).to_bytes(_PREFIX, "little") + data[: _SLOT - _PREFIX], _SLOT, what, world, group)
+    lengths = [int.from_bytes(row[:_PREFIX], "little") for row in rows]
+    longest = max(lengths)
+    if longest <= _SLOT - _PREFIX:
+        return [row[_PREFIX : _PREFIX + length] for row, length in zip(rows, lengths, strict=True)]
+    rows = _all_gather(data, longest, what, world, group)
+    return [row[:length] for row, length in zip(rows, lengths, strict=True)]
+
+
+def agree(rows: Sequence[str], what: str, group: dist.ProcessGroup | None = None) -> None:
+    """Check that every worker passed the same rows.
+
+    Raises
+    ------
+    HorovodInternalError
+        On every worker alike, naming the first worker that differs from worker 0, and the first row that does.
+    """
+    text = json.dumps(list(rows))
+    digests = exchange(hashlib.sha256(text.encode()).digest(), what, group)
+    if len(set(digests)) == 1:
+        return
+    everywhere = [json.loads(row) for row in exchange(text.encode(), what, group)]
+    first = everywhere[0]
+    other, theirs = next((rank, listed) for rank, listed in enumerate(everywhere) if listed != first)
+    place = next(
+        (i for i, (a, b) in enumerate(zip(first, theirs, strict=False)) if a != b), min(len(first), len(theirs))
+    )
+    mine, its = (listed[place] if place < len(listed) else "nothing more" for listed in (first, theirs))
+    raise HorovodInternalError(
+        f"worker {current().rank}: {what}: the workers differ at entry {place}: worker 0 has {mine}, "
+        f"worker {other} has {its}"
+    )
+
+
+def _all_gather(data: bytes, length: int, what: str, world: World, group: dist.ProcessGroup) -> list[bytes]:
+    """Gather `length` bytes of every worker."""
+    mine = torch.frombuffer(bytearray(data.ljust(length, b"\0")), dtype=torch.uint8).to(world.device)
+    everywhere = [torch.empty_like(mine) for _ in range(world.size)]
+    try:
+        dist.all_gather(everywhere, mine, group=group)
+    except RuntimeError as error:
+        raise HorovodInternalError(f"worker {world.rank}: {what} failed: {error}") from error
+    return [row.cpu().numpy().tobytes() for row in everywhere]
