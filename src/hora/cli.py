@@ -121,7 +121,7 @@ def verify(
     if json_:
         _print_json(result)
     else:
-        show(result, _console())
+        show(result, Console())
     raise typer.Exit(result.status)
 
 
@@ -156,12 +156,6 @@ def _leave(number: int, _frame: object) -> NoReturn:
 @contextmanager
 def _nothing() -> Iterator[None]:
     yield
-
-
-def _console() -> Console:
-    # Piped output is read by tools and people alike: no wrapping at 80 columns there.
-    console = Console()
-    return console if console.is_terminal else Console(width=200)
 
 
 def _print_json(result: Any) -> None:

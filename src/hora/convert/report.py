@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from rich.console import Console
 from rich.syntax import Syntax
-from rich.table import Table
 
 from hora.convert.conversion import Conversion
 from hora.convert.finding import Finding
@@ -27,14 +26,8 @@ def show_reasons(conversion: Conversion, console: Console) -> None:
         return
     if not conversion.edits:
         console.print(f"{conversion.path}: nothing to convert", highlight=False)
-    rows = Table.grid(padding=(0, 2))
-    rows.add_column(justify="right", style="dim")
-    rows.add_column(style="bold")
-    rows.add_column()
-    for reason in dict.fromkeys((edit.line, edit.code, edit.reason) for edit in conversion.edits):
-        line, code, why = reason
-        rows.add_row(f"line {line}", code, why)
-    console.print(rows)
+    for line, code, why in dict.fromkeys((edit.line, edit.code, edit.reason) for edit in conversion.edits):
+        console.print(f"[dim]line {line:>4}[/]  [bold]{code}[/]  {why}", highlight=False, soft_wrap=True)
     _findings(conversion.notes, console, "yellow")
 
 

@@ -17,18 +17,24 @@ def show(result: Verification, console: Console) -> None:
     answer = result.verdict.replace("-", " ").upper()
     if result.verdict == "equivalent" and "BatchNorm" in result.neutralised:
         answer += " with synchronised BatchNorm"
-    lines = Table.grid(padding=(0, 2))
-    lines.add_column(style="bold", no_wrap=True)
-    lines.add_column()
-    lines.add_row("Verdict", Text(answer, style=f"bold {_COLOURS[result.verdict]}"))
-    lines.add_row("Why", result.why)
-    lines.add_row("Next", result.next)
-    evidence = Table.grid(padding=(0, 2))
-    evidence.add_column(style="dim", no_wrap=True)
-    evidence.add_column()
-    for name, value in _evidence(result):
-        evidence.add_row(name, value)
-    console.print(Panel(Group(lines, Text(), evidence), border_style=_COLOURS[result.verdict], title="hora verify"))
+    answers = [("Verdict", answer), ("Why", result.why), ("Next", result.next)]
+    if not console.is_terminal:
+        for name, value in [*answers, *_evidence(result)]:
+            console.print(f"{name}: {value}", soft_wrap=True, highlight=False, markup=False)
+        return
+    colour = _COLOURS[result.verdict]
+    rows = [_grid(answers, "bold", f"bold {colour}"), Text(), _grid(_evidence(result), "dim", "")]
+    console.print(Panel(Group(*rows), border_style=colour, title="hora verify"))
+
+
+def _grid(rows: list[tuple[str, str]], names: str, first: str) -> Table:
+    """Lay rows out in two columns; the first row's value has a style of its own."""
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style=names, no_wrap=True)
+    grid.add_column()
+    for index, (name, value) in enumerate(rows):
+        grid.add_row(name, Text(value, style=first if index == 0 else ""))
+    return grid
 
 
 def _evidence(result: Verification) -> list[tuple[str, str]]:
