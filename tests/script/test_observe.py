@@ -172,6 +172,25 @@ def test_dropout_is_neutralised_and_said_so(run):
     assert [b.loss for b in of(BackwardRan, events)] == [b.loss for b in of(BackwardRan, run(text, neutralise=True))]
 
 
+def test_augmentation_is_drawn_per_sample_and_said_so(run):
+    text = TRAINING.replace(
+        "data = TensorDataset(",
+        """
+class Noisy(TensorDataset):
+    def __getitem__(self, index):
+        x, y = super().__getitem__(index)
+        return x + torch.randn(2), y
+data = Noisy(""",
+    )
+    recorded = {("Noisy[10]", 0): ((1, 2, 3), (4,))}
+    losses = []
+    for permutation in (None, 5):
+        events = run(text, neutralise=True, float64=True, steps=2, replay=Replay(recorded, permutation))
+        assert events[-1].neutralised == ("random numbers of the data, drawn per sample",)
+        losses.append([b.loss for b in of(BackwardRan, events)])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-12)
+
+
 def test_float64_reaches_parameters_and_data(run):
     class Dtypes:
         def before_step(self, step, optimizer, parameters):

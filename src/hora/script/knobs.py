@@ -39,7 +39,8 @@ class Knobs:
     replay
         Global batches to hand out instead of the script's own.
     neutralise
-        Switch off the randomness inside the model (dropout), which no two runs draw alike.
+        Switch off the randomness inside the model (dropout) and draw that of the data per sample, since no two runs
+        draw them alike; normalise over the global batch.
     float64
         Train in double precision, where the order of additions hardly shows.
     digests

@@ -19,6 +19,7 @@ import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 from torch.utils.data import DataLoader
 
+from hora.script.augmentation import drawn_per_sample
 from hora.script.batchnorm import synchronised_batch_norm
 from hora.script.events import BackwardRan, Event, OptimizerBegan, OptimizerStepped, Printed, RunEnded
 from hora.script.knobs import Knobs
@@ -65,6 +66,7 @@ class Observer:
             if self._knobs.neutralise:
                 patches.enter_context(without_dropout(self._note_neutralised))
                 patches.enter_context(synchronised_batch_norm(self._note_neutralised))
+                patches.enter_context(drawn_per_sample(self._note_neutralised))
             if self._knobs.float64:
                 patches.enter_context(float64())
             yield
