@@ -1,4 +1,4 @@
-"""A pool of long-lived workers for tests: they import torch once, and run functions of the tests in worlds of any size."""
+"""A pool of long-lived workers for tests: they import torch once, and run functions of tests in worlds of any size."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Outcome:
     traceback: str = ""
 
 
-class WorkersFailed(Exception):
+class WorkerError(Exception):
     """A function raised on a worker; the message holds the traceback of each that did."""
 
 
@@ -69,7 +69,7 @@ class Pool:
         outcomes = self.outcomes(function, *args, size=size, timeout=timeout, env=env, init=init)
         failed = [outcome for outcome in outcomes if outcome.traceback]
         if failed:
-            raise WorkersFailed("\n".join(f"worker {outcome.rank}:\n{outcome.traceback}" for outcome in failed))
+            raise WorkerError("\n".join(f"worker {outcome.rank}:\n{outcome.traceback}" for outcome in failed))
         return [outcome.value for outcome in outcomes]
 
     def outcomes(
@@ -136,6 +136,8 @@ def _receive(rank: int, connection: Connection[Any, Any]) -> Outcome:
 def _serve(connection: Connection[Any, Any]) -> None:
     """Live as a worker: run functions until the test session closes the connection."""
     os.environ["OMP_NUM_THREADS"] = "1"
+    # A spawned process would spawn, too: each loader worker of a test would import torch.
+    multiprocessing.set_start_method("fork", force=True)
     import torch
 
     import hora.torch as hvd

@@ -113,7 +113,7 @@ def trained(kind, steps, seed):
 
 
 def resume_on_worker_0(kind, wrapped):
-    model, optimizer, closure = trained(kind, 3 if hvd.rank() == 0 else 0, seed=hvd.rank())
+    model, optimizer, _ = trained(kind, 3 if hvd.rank() == 0 else 0, seed=hvd.rank())
     if hvd.rank() == 0:
         optimizer.param_groups[0]["lr"] *= 0.5
         optimizer.param_groups[0]["initial_lr"] = 7.0
@@ -142,7 +142,7 @@ def test_optimizer_state_after_a_resume_on_worker_0_alone(pool, kind, wrapped):
 
 
 def stale_state():
-    model, optimizer, _ = trained("adam", 0 if hvd.rank() == 0 else 2, seed=0)
+    _, optimizer, _ = trained("adam", 0 if hvd.rank() == 0 else 2, seed=0)
     hvd.broadcast_optimizer_state(optimizer, root_rank=0)
     return len(optimizer.state)
 
@@ -152,7 +152,7 @@ def test_state_that_the_root_does_not_have_goes_away(pool):
 
 
 def steps_after():
-    model, optimizer, closure = trained("adam", 2, seed=hvd.rank())
+    model, optimizer, _ = trained("adam", 2, seed=hvd.rank())
     hvd.broadcast_parameters(model, root_rank=1)
     hvd.broadcast_optimizer_state(optimizer, root_rank=1)
     torch.manual_seed(0)

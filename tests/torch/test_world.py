@@ -13,7 +13,8 @@ import hora.torch as hvd
 from hora.errors import HoraError
 from hora.torch.rendezvous import across
 
-NAMES = "RANK WORLD_SIZE LOCAL_RANK LOCAL_WORLD_SIZE GROUP_RANK GROUP_WORLD_SIZE MASTER_ADDR MASTER_PORT".split()
+NAMES = [f"{part}{kind}" for part in ("", "LOCAL_", "GROUP_") for kind in ("RANK", "WORLD_SIZE")]
+NAMES += ["MASTER_ADDR", "MASTER_PORT"]
 
 
 @pytest.fixture
@@ -51,7 +52,9 @@ def test_a_missing_variable_is_named(no_variables, missing):
     assert not hvd.is_initialized()
 
 
-@pytest.mark.parametrize(("name", "value"), [("RANK", "2"), ("LOCAL_RANK", "7"), ("MASTER_PORT", "http"), ("RANK", "-1")])
+@pytest.mark.parametrize(
+    ("name", "value"), [("RANK", "2"), ("LOCAL_RANK", "7"), ("MASTER_PORT", "http"), ("RANK", "-1")]
+)
 def test_a_wrong_variable_is_named(no_variables, name, value):
     for other in NAMES:
         no_variables.setenv(other, "0" if other.endswith("RANK") else "127.0.0.1" if other == "MASTER_ADDR" else "2")
@@ -106,7 +109,10 @@ def test_init_and_shutdown_many_times(pool):
 
 def on_a_group_of_the_script():
     store = dist.TCPStore(
-        os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=os.environ["RANK"] == "0", multi_tenant=True
+        os.environ["MASTER_ADDR"],
+        int(os.environ["MASTER_PORT"]),
+        is_master=os.environ["RANK"] == "0",
+        multi_tenant=True,
     )
     rank = int(os.environ["RANK"])
     dist.init_process_group("gloo", store=dist.PrefixStore("own", store), rank=rank, world_size=2)

@@ -26,6 +26,7 @@ from hora.convert.values import (
     Module,
     Named,
     Optimizer,
+    Package,
     Parameters,
     Shape,
     Stream,
@@ -34,6 +35,7 @@ from hora.convert.values import (
     Value,
     Weights,
     of,
+    ordered,
     tensor,
 )
 
@@ -59,13 +61,15 @@ def elements(walk: Walk, value: Value, node: ast.AST) -> tuple[Value, frozenset[
             return Value(Spread(Kind.ROWS, frozenset(loaders), 0), frozenset({Batch()})), loaders
         return either(batches), loaders
     found: list[Value] = []
-    for thing in value.things:
+    for thing in ordered(value.things):
         one, drawn = _elements_of(walk, thing, value, node)
         found.append(one)
         loaders |= drawn
     result = either(found)
     if value.spread.local and not loaders and not any(isinstance(thing, Batch) for thing in value.things):
-        return tensor(mixed("HR305", "the samples of the batch are gone through one by one", node, value.spread)), loaders
+        return tensor(
+            mixed("HR305", "the samples of the batch are gone through one by one", node, value.spread)
+        ), loaders
     return tinted(result, value.spread) if not value.spread.local else result, loaders
 
 
@@ -98,7 +102,7 @@ def item(walk: Walk, value: Value, index: int, count: int, node: ast.AST) -> Val
     if value.items is not None:
         return value.items[index] if len(value.items) == count else either(value.items)
     found: list[Value] = []
-    for thing in value.things:
+    for thing in ordered(value.things):
         if isinstance(thing, Box):
             found.append(walk.state.element(thing, f"[{index}]"))
         elif isinstance(thing, Batch):
@@ -118,7 +122,9 @@ def item(walk: Walk, value: Value, index: int, count: int, node: ast.AST) -> Val
 
 def attribute(walk: Walk, receiver: Value, name: str, node: ast.AST) -> Value:
     """Give an attribute of a value."""
-    found = [_attribute_of(walk, thing, name, node) for thing in receiver.things if not is_plain(thing)]
+    found = [_attribute_of(walk, thing, name, node) for thing in ordered(receiver.things) if not is_plain(thing)]
+    if not found and receiver.items is not None and name in ("values", "indices"):
+        return receiver.items[name == "indices"] if len(receiver.items) == 2 else either(receiver.items)
     if not found:
         return tensors.attribute(receiver, name, node)
     result = either(found)
@@ -137,6 +143,8 @@ def _attribute_of(walk: Walk, thing: Thing, name: str, node: ast.AST) -> Value:
         return held
     if isinstance(thing, Named):
         return of(Named(f"{thing.name}.{name}"))
+    if isinstance(thing, Package):
+        return walk.state.get(thing.frame, name) or _submodule(walk, thing, name)
     if isinstance(thing, Instance | Super | Class):
         member = calls.member(walk, thing, name)
         if member is not None:
@@ -154,11 +162,18 @@ def _attribute_of(walk: Walk, thing: Thing, name: str, node: ast.AST) -> Value:
     return of(Method(thing, name))
 
 
+def _submodule(walk: Walk, package: Package, name: str) -> Value:
+    """Give a module of a package of the script's own."""
+    with walk.inside(package.frame, (), None):
+        found = walk.load(name, 1)
+    return of(found) if found is not None else of(Named(f"{package.path.parent.name}.{name}"))
+
+
 def _bound(walk: Walk, thing: Instance | Super | Class, member: Value, node: ast.AST) -> Value:
     """Bind a class's member to the object that it was taken from."""
     receiver = thing.receiver if isinstance(thing, Super) else thing
     found: list[Value] = []
-    for one in member.things:
+    for one in ordered(member.things):
         if isinstance(one, Function) and isinstance(one.node, ast.FunctionDef | ast.AsyncFunctionDef):
             marks = {mark.id for mark in one.node.decorator_list if isinstance(mark, ast.Name)}
             if "staticmethod" in marks or (isinstance(receiver, Class) and "classmethod" not in marks):
@@ -177,7 +192,7 @@ def store_attribute(walk: Walk, target: ast.Attribute, value: Value) -> None:
     receiver = walk.value(target.value)
     if not receiver.things and value.spread.local:
         walk.escape(target, ((target, value),), "is stored where it is not followed")
-    for thing in receiver.things:
+    for thing in ordered(receiver.things):
         if len(receiver.things) == 1 and isinstance(thing, Instance | Foreign):
             walk.state.set(thing, target.attr, value)
         else:
@@ -191,7 +206,7 @@ def store_item(walk: Walk, target: ast.Subscript, value: Value, origin: ast.expr
     name = key(index)
     if origin is not None and name is None and value.number and value.spread.reducible:
         walk.escape(target, ((origin, value),), "is kept in a list")
-    for thing in receiver.things:
+    for thing in ordered(receiver.things):
         if isinstance(thing, Method) and thing.name == GROUPS:
             if not value.spread.alike:
                 walk.escape(target, ((target, value),), "sets an option of the optimizer", decides=True)
@@ -221,12 +236,16 @@ def subscript(walk: Walk, node: ast.Subscript) -> Value:
             return receiver.items[position]
         return tinted(either(receiver.items), index.spread)
     found: list[Value] = []
-    for thing in receiver.things:
+    for thing in ordered(receiver.things):
         if isinstance(thing, Box | Foreign | Named):
             held = walk.state.held(thing)
-            found.append(of(thing) if isinstance(node.slice, ast.Slice) or not held else walk.state.element(thing, name))
+            found.append(
+                of(thing) if isinstance(node.slice, ast.Slice) or not held else walk.state.element(thing, name)
+            )
         elif isinstance(thing, Module):
-            found.append(walk.state.element(thing, name) if walk.state.held(thing) else of(Module(node, walk.context, "part")))
+            found.append(
+                walk.state.element(thing, name) if walk.state.held(thing) else of(Module(node, walk.context, "part"))
+            )
         elif isinstance(thing, Batch):
             found.append(tensor(replace(receiver.spread, axis=0 if receiver.spread.kind is Kind.ROWS else None)))
         elif isinstance(thing, Shape):
@@ -242,7 +261,8 @@ def subscript(walk: Walk, node: ast.Subscript) -> Value:
     inside = walk.state.deep_spread(index)
     if inside.kind in (Kind.ROWS, Kind.RAGGED) and not receiver.spread.local:
         return tensor(replace(inside, axis=0))
-    return tinted(either(found), inside)
+    result = tinted(either(found), inside)
+    return result if receiver.spread.local else tinted(result, receiver.spread)
 
 
 def _bounds(node: ast.Slice) -> slice:

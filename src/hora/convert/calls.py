@@ -16,6 +16,7 @@ from hora.convert.spread import join as join_spreads
 from hora.convert.values import (
     UNKNOWN,
     Class,
+    Constant,
     Criterion,
     Foreign,
     Frame,
@@ -29,6 +30,7 @@ from hora.convert.values import (
     Thing,
     Value,
     of,
+    ordered,
     tensor,
 )
 
@@ -48,19 +50,15 @@ def call(walk: Walk, node: ast.Call) -> Value:
     if isinstance(node.func, ast.Attribute):
         receiver = walk.last[node.func.value]
     if receiver is not None and all(access.is_plain(thing) for thing in receiver.things):
-        assert isinstance(node.func, ast.Attribute)  # noqa: S101 - a receiver comes from an attribute
+        assert isinstance(node.func, ast.Attribute)
         result = tensors.method(walk, arguments, receiver, node.func.attr)
     elif not function.things:
         result = not_followed(walk, arguments, ast.unparse(node.func))
     else:
-        result = either(call_thing(walk, thing, arguments) for thing in _ordered(function.things))
+        callees = [thing for thing in ordered(function.things) if not isinstance(thing, Constant)]
+        result = either(call_thing(walk, thing, arguments) for thing in callees)
     walk.called(Call(node, place, function, arguments.values, arguments.keywords, result))
     return result
-
-
-def _ordered(things: frozenset[Thing]) -> list[Thing]:
-    """Give things in an order that is the same in each run."""
-    return sorted(things, key=lambda thing: (type(thing).__name__, getattr(getattr(thing, "site", None), "lineno", 0)))
 
 
 def _arguments(walk: Walk, node: ast.Call) -> Arguments:
@@ -115,7 +113,9 @@ def not_followed(walk: Walk, arguments: Arguments, name: str) -> Value:
     if any(spread.local for spread in spreads):
         parts = tuple((node, value) for node, value in arguments.pairs if walk.state.deep_spread(value).local)
         walk.escape(arguments.node, parts, f"is handed to {name}(), which is not followed")
-        return tensor(mixed("HR908", f"{name}() comes from outside this file and is not followed", arguments.node, *spreads))
+        return tensor(
+            mixed("HR908", f"{name}() comes from outside this file and is not followed", arguments.node, *spreads)
+        )
     result = of(Foreign(arguments.node, walk.context, name))
     for spread in spreads:
         if spread.kind is Kind.OWN:
@@ -141,7 +141,7 @@ def method(
 ) -> Value | None:
     """Call a method that the file defines; None where it defines none."""
     found = member(walk, thing, name)
-    functions = [one for one in found.things if isinstance(one, Function)] if found is not None else []
+    functions = [one for one in ordered(found.things) if isinstance(one, Function)] if found is not None else []
     if not functions:
         return None
     return either(inline(walk, replace(one, bound=thing), node, args, keywords) for one in functions)
@@ -157,7 +157,11 @@ def construct(walk: Walk, cls: Class, arguments: Arguments) -> Value:
     walk.facts.made.setdefault(instance, walk.place)
     started = method(walk, instance, "__init__", arguments.node, arguments.values, arguments.keywords)
     if started is None:
-        fields = [node.target.id for node in cls.node.body if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)]
+        fields = [
+            node.target.id
+            for node in cls.node.body
+            if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
+        ]
         for name, value in (*zip(fields, arguments.values, strict=False), *arguments.keywords):
             if name is not None:
                 walk.state.set(instance, name, value)
@@ -169,7 +173,11 @@ def inline(walk: Walk, function: Function, node: ast.AST, args: tuple[Value, ...
     """Follow a function with its arguments and give what it returns."""
     if len(walk.context) >= DEPTH or function.node in walk.running:
         spreads = [spread for value in args if (spread := walk.state.deep_spread(value)).local]
-        return tensor(mixed("HR908", "a function that calls itself is not followed", node, *spreads)) if spreads else UNKNOWN
+        return (
+            tensor(mixed("HR908", "a function that calls itself is not followed", node, *spreads))
+            if spreads
+            else UNKNOWN
+        )
     context = (*walk.context, node)
     frame = Frame(function.node, context)
     walk.state.forget(frame)
@@ -188,7 +196,9 @@ def inline(walk: Walk, function: Function, node: ast.AST, args: tuple[Value, ...
     return result
 
 
-def _body(walk: Walk, node: ast.FunctionDef | ast.AsyncFunctionDef, site: ast.AST, context: tuple[ast.AST, ...]) -> Value:
+def _body(
+    walk: Walk, node: ast.FunctionDef | ast.AsyncFunctionDef, site: ast.AST, context: tuple[ast.AST, ...]
+) -> Value:
     """Follow a function's body and give what it returns, or the stream that a generator is."""
     through = statements.block(walk, node.body)
     ends = [(statements.NONE, walk.state)] if through else []

@@ -15,7 +15,7 @@ from hora.convert import edits as spans
 from hora.convert.edits import Edit, SharedLine
 from hora.convert.finding import Finding
 from hora.convert.program import Program, follow
-from hora.convert.rules import RULES, hr601
+from hora.convert.rules import GATES, MENDING, NOTING, REFUSING, hr601
 from hora.convert.source import Source, parse, read
 from hora.convert.walk import TooLarge
 from hora.errors import HoraError
@@ -73,7 +73,9 @@ class Conversion:
         """Give the change as a unified diff."""
         before, after = (list(_with_text(self._source, text).lines) for text in (self.original, self.converted))
         lines = difflib.unified_diff(before, after, str(self.path), str(self.path))
-        return "".join(line if line.endswith(("\n", "\r")) else f"{line}\n\\ No newline at end of file\n" for line in lines)
+        return "".join(
+            line if line.endswith(("\n", "\r")) else f"{line}\n\\ No newline at end of file\n" for line in lines
+        )
 
     def encoded(self) -> bytes:
         """Give the bytes of the converted script, in the encoding of the original."""
@@ -122,8 +124,8 @@ def check(path: Path | str) -> tuple[Finding, ...]:
     asked = f"check {path}"
     source = read(Path(path), asked)
     program = _follow(source, frozenset(range(1000)), asked)
-    findings: list[Finding] = []
-    for rule in RULES:
+    findings = [finding for rule in GATES for finding in rule.detect(program)]
+    for rule in () if findings else (*REFUSING, *MENDING):
         try:
             findings += rule.detect(program)
         except SharedLine as shared:
@@ -187,12 +189,18 @@ class _Attempt:
             if not self._mend(program):
                 return hr601.blocked(program) if "HR601" not in self.skip else frozenset()
         codes = ", ".join(dict.fromkeys(one.code for one in self.applied[-8:]))
-        raise HoraError(self.asked, f"the rules do not come to an end ({codes})", "Please report this script.", status=3)
+        raise HoraError(
+            self.asked, f"the rules do not come to an end ({codes})", "Please report this script.", status=3
+        )
 
     def _mend(self, program: Program) -> bool:
         """Apply the first rule that can mend something."""
         self.findings = []
-        for rule in RULES:
+        for group in (GATES, REFUSING):
+            self.findings += [one for rule in group if rule.CODE not in self.skip for one in rule.detect(program)]
+            if any(one.refusal for one in self.findings):
+                return False
+        for rule in (*MENDING, *NOTING):
             if rule.CODE in self.skip:
                 continue
             try:
@@ -202,24 +210,27 @@ class _Attempt:
                 return True
             mendable = [finding for finding in findings if finding.mendable]
             if mendable:
-                self._apply(rule.CODE, mendable[0].message, *(finding.edits or () for finding in mendable))
+                self._apply(rule.CODE, mendable[0].message, *(one.edits or () for one in dict.fromkeys(mendable)))
                 return True
             self.findings += findings
         return False
 
     def _apply(self, code: str, reason: str, *groups: tuple[Edit, ...]) -> None:
         """Apply edits, and keep track of where each line came from."""
-        edits = tuple(dict.fromkeys(edit for group in groups for edit in group))
+        edits = tuple(edit for group in groups for edit in group)
         before = self.source
         for edit in edits:
             if edit.text.strip():
                 line = self.lines[min(before.line_of(edit.start), len(self.lines)) - 1]
                 self.applied.append(Applied(code, reason, line, edit.text.strip()))
         self.lines = [
-            self.lines[min(before.line_of(offset), len(self.lines)) - 1]
-            for offset in spans.origins(before.text, edits)
+            self.lines[min(before.line_of(offset), len(self.lines)) - 1] for offset in spans.origins(before.text, edits)
         ]
-        self.source = _with_text(before, spans.apply(before.text, edits))
+        try:
+            self.source = _with_text(before, spans.apply(before.text, edits))
+        except (HoraError, ValueError) as error:
+            found = f"{code} wrote what cannot be ({error})"
+            raise HoraError(self.asked, found, "Please report this script.", status=3) from error
 
     def conversion(self) -> Conversion:
         """Give the result: converted, or refused and unchanged."""
@@ -227,7 +238,9 @@ class _Attempt:
         refusals = tuple(dict.fromkeys(one for one in found if one.refusal))
         notes = tuple(dict.fromkeys(one for one in found if one.note))
         if refusals:
-            return Conversion(self.original.path, self.original.text, self.original.text, (), refusals, notes, self.original)
+            return Conversion(
+                self.original.path, self.original.text, self.original.text, (), refusals, notes, self.original
+            )
         return Conversion(
             self.original.path,
             self.original.text,
@@ -240,6 +253,8 @@ class _Attempt:
 
     def _mapped(self, finding: Finding) -> Finding:
         """Give a finding with its place in the original."""
+        if finding.file != str(self.original.path):
+            return finding
         line = self.lines[finding.line - 1]
         now, then = self.source.lines[finding.line - 1], self.original.lines[line - 1]
         shift = (len(then) - len(then.lstrip())) - (len(now) - len(now.lstrip()))
@@ -253,7 +268,9 @@ def _with_text(source: Source, text: str) -> Source:
 
 def _follow(source: Source, whole: frozenset[int], asked: str) -> Program:
     """Follow a script that trains something."""
-    calls = [node for node in ast.walk(source.tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)]
+    calls = [
+        node for node in ast.walk(source.tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+    ]
     trains = {node.func.attr for node in calls if isinstance(node.func, ast.Attribute)} & {"step", "backward"}
     if not trains:
         raise HoraError(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from hora.convert import access, calls, tensors
 from hora.convert.memory import ANY, either
-from hora.convert.spread import ALIKE, ZERO, Kind, Spread, add, divide, mixed, multiply, nonlinear
+from hora.convert.spread import ALIKE, ZERO, Kind, Spread, add, divide, mixed, multiply, nonlinear, text
 from hora.convert.spread import join as join_spreads
 from hora.convert.values import (
     UNKNOWN,
@@ -31,6 +31,7 @@ from hora.convert.values import (
 
 if TYPE_CHECKING:
     from hora.convert.walk import Walk
+
 
 def evaluate(walk: Walk, node: ast.expr) -> Value:
     """Give the value of an expression."""
@@ -88,7 +89,7 @@ def operate(
 def _name(walk: Walk, node: ast.Name) -> Value:
     """Give what a name stands for."""
     if node.id == "__name__":
-        return of(Constant("__main__", "str"))
+        return of(Constant("__main__" if walk.here == walk.module else walk.files[walk.here].stem, "str"))
     found = walk.lookup(node.id)
     if found is None:
         return of(Named(f"builtins.{node.id}")) if node.id in calls.BUILTINS else UNKNOWN
@@ -113,7 +114,7 @@ def _binary(walk: Walk, node: ast.BinOp) -> Value:
     """Give the value of a binary operator."""
     left, right = walk.value(node.left), walk.value(node.right)
     if isinstance(node.op, ast.Mod) and any(isinstance(t, Constant) and t.type == "str" for t in left.things):
-        return tensor(walk.state.deep_spread(right))
+        return tensor(text(walk.state.deep_spread(right), node))
     return operate(walk, node.op, left, right, node, (node.left, node.right))
 
 
@@ -145,7 +146,9 @@ def _compare(walk: Walk, node: ast.Compare) -> Value:
             return of(Constant(known, "bool"))
         zero = any(value.things and truth(value) is False for value in values)
         if isinstance(node.ops[0], ast.Eq) and zero and any(Rank() in value.things for value in values):
-            return Value(values[0].spread if not values[0].spread.alike else values[1].spread, frozenset({WorkerZero()}))
+            return Value(
+                values[0].spread if not values[0].spread.alike else values[1].spread, frozenset({WorkerZero()})
+            )
         if isinstance(node.ops[0], ast.Is | ast.IsNot):
             return UNKNOWN
     return tensor(_decided(walk, sides, values, node), number=all(value.number for value in values))
@@ -157,7 +160,7 @@ def _known(op: ast.cmpop, left: Value, right: Value) -> bool | None:
     if isinstance(op, ast.Is | ast.IsNot) and right.things == {none}:
         if left.things == {none} and left.spread.alike:
             return isinstance(op, ast.Is)
-        if left.things and none not in left.things or left.spread.local:
+        if (left.things and none not in left.things) or left.spread.local:
             return isinstance(op, ast.IsNot)
         return None
     if len(left.things) != 1 or len(right.things) != 1:
@@ -215,7 +218,10 @@ def _list(walk: Walk, node: ast.List | ast.Set) -> Value:
 
 def _dict(walk: Walk, node: ast.Dict) -> Value:
     """Give a dict."""
-    pairs = [(access.key(walk.value(name)) if name else None, value) for name, value in zip(node.keys, node.values, strict=True)]
+    pairs = [
+        (access.key(walk.value(name)) if name else None, value)
+        for name, value in zip(node.keys, node.values, strict=True)
+    ]
     return _box(walk, node, pairs)
 
 
@@ -278,7 +284,7 @@ def _joined(walk: Walk, node: ast.JoinedStr) -> Value:
             spread = join_spreads(spread, walk.state.deep_spread(walk.value(part.value)))
             if part.format_spec:
                 walk.value(part.format_spec)
-    return tensor(spread)
+    return tensor(text(spread, node))
 
 
 def _walrus(walk: Walk, node: ast.NamedExpr) -> Value:

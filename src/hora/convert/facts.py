@@ -6,6 +6,7 @@ import ast
 from dataclasses import dataclass, field
 
 from hora.convert.arguments import Arguments
+from hora.convert.source import Source
 from hora.convert.spread import ALIKE, Spread
 from hora.convert.spread import join as join_spreads
 from hora.convert.values import Context, Frame, Loader, Optimizer, Thing, Value, join, plain
@@ -110,12 +111,15 @@ class Facts:
     escapes: dict[tuple[ast.AST, Context], Escape] = field(default_factory=dict)
     events: dict[tuple[ast.AST, Context, str], Event] = field(default_factory=dict)
     places: dict[ast.stmt, dict[Context, Place]] = field(default_factory=dict)
+    files: dict[ast.AST, Source] = field(default_factory=dict)
+    outer: dict[Frame, Frame] = field(default_factory=dict)
     bindings: dict[Thing, dict[str, Value]] = field(default_factory=dict)
     made: dict[Thing, Place] = field(default_factory=dict)
     trained: dict[Thing, frozenset[Thing]] = field(default_factory=dict)
     given: dict[Loader, Arguments] = field(default_factory=dict)
     own: dict[Thing, Spread] = field(default_factory=dict)
     used: dict[Thing, list[Place]] = field(default_factory=dict)
+    changed: list[tuple[Thing, str, ast.AST, Context]] = field(default_factory=list)
     noise: dict[tuple[ast.AST, Context], Place] = field(default_factory=dict)
     seeded: list[ast.AST] = field(default_factory=list)
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Iterator, Sequence
-from typing import TypeGuard
 
 from hora.convert.edits import Edit, guard, join_guard
 from hora.convert.program import Program
@@ -23,11 +22,15 @@ def runs(program: Program, wanted: Callable[[ast.stmt], bool]) -> Iterator[list[
     wanted
         Whether a statement is one for worker 0.
     """
+    taken: set[ast.AST] = set()
     for block in _blocks(program.source.tree):
         run: list[ast.stmt] = []
         for statement in block:
+            if statement in taken:
+                continue
             if _comes_here(program, statement) and wanted(statement) and not together(program, statement):
                 run.append(statement)
+                taken.update(ast.walk(statement))
             elif run:
                 yield run
                 run = []
@@ -40,9 +43,13 @@ def guarded(program: Program, statements: Sequence[ast.stmt]) -> tuple[Edit, ...
     source = program.source
     block = program.block(statements[0])
     first, last = block.index(statements[0]), block.index(statements[-1])
+    parent = program.parents[statements[0]]
+    if isinstance(parent, ast.If) and block is parent.body and len(block) == len(statements) and not parent.orelse:
+        if program.source.indent and _all_alike(program, parent):
+            return (_added(program, parent),)
     before: ast.stmt | None = block[first - 1] if first else None
     after: ast.stmt | None = block[last + 1] if last + 1 < len(block) else None
-    if before is not None and _joinable(program, before):
+    if isinstance(before, ast.If) and _joinable(program, before):
         return tuple(join_guard(source, before, statements))
     edits = guard(source, statements, f"{program.runtime}.rank() == 0")
     if after is not None and _joinable(program, after):
@@ -50,8 +57,24 @@ def guarded(program: Program, statements: Sequence[ast.stmt]) -> tuple[Edit, ...
     return tuple(edits)
 
 
-def together(program: Program, statement: ast.stmt) -> bool:
-    """Whether a statement does, itself or in what it calls, something that all workers must do."""
+def _all_alike(program: Program, choice: ast.If) -> bool:
+    """Whether all workers decide alike at a choice."""
+    return all(value.spread.alike for value in program.values(choice.test))
+
+
+def _added(program: Program, choice: ast.If) -> Edit:
+    """Add the guard to the test of a choice that has nothing else in it."""
+    text = program.source.segment(choice.test)
+    start, end = program.source.span(choice.test)
+    loose = isinstance(choice.test, ast.IfExp | ast.Lambda | ast.NamedExpr)
+    loose = loose or (isinstance(choice.test, ast.BoolOp) and isinstance(choice.test.op, ast.Or))
+    if loose and not (program.source.text[start - 1 : start] == "(" and program.source.text[end : end + 1] == ")"):
+        return Edit(start, end, f"({text}) and {program.runtime}.rank() == 0")
+    return Edit(end, end, f" and {program.runtime}.rank() == 0")
+
+
+def together(program: Program, statement: ast.AST) -> bool:
+    """Whether a statement or a part of one does, itself or in what it calls, something that all workers must do."""
     nodes = set(ast.walk(statement))
     if any(isinstance(node, ast.NamedExpr | ast.Yield | ast.YieldFrom | ast.Await) for node in nodes):
         return True
@@ -65,7 +88,7 @@ def _comes_here(program: Program, statement: ast.stmt) -> bool:
     return any(not place.alone for place in program.places(statement))
 
 
-def _joinable(program: Program, statement: ast.stmt) -> TypeGuard[ast.If]:
+def _joinable(program: Program, statement: ast.stmt) -> bool:
     """Whether a statement is a guard that neighbours can join."""
     return bool(
         isinstance(statement, ast.If)

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 from hora.convert import access, calls, networks, python, randomness, runtime, tensors
 from hora.convert.arguments import Arguments
-from hora.convert.spread import ENTRIES, Kind, mixed, nonlinear, own
+from hora.convert.spread import ALIKE, ENTRIES, Kind, add, mixed, nonlinear, own
 from hora.convert.values import (
     UNKNOWN,
     Box,
     Class,
+    Criterion,
     Foreign,
     Function,
     Generator,
@@ -28,6 +29,7 @@ from hora.convert.values import (
     Super,
     Thing,
     Value,
+    Weights,
     of,
     tensor,
 )
@@ -36,17 +38,28 @@ if TYPE_CHECKING:
     from hora.convert.walk import Walk
 
 LOADERS = frozenset({"torch.utils.data.DataLoader", "torch.utils.data.dataloader.DataLoader"})
-PRINTERS = frozenset({"builtins.print", "pprint.pprint", "sys.stdout.write", "sys.stderr.write", "sys.stdout.flush"})
+PRINTERS = frozenset({
+    "builtins.print", "pprint.pprint", "sys.stdout.write", "sys.stderr.write", "sys.stdout.flush", "rich.print",
+    "click.echo", "typer.echo", "click.secho", "tqdm.tqdm.write", "tqdm.auto.tqdm.write",
+})  # fmt: skip
 CLOCKS = ("time.", "datetime.", "os.getpid", "socket.", "uuid.", "tempfile.", "builtins.input", "psutil.", "timeit.")
 BARS = frozenset({"tqdm.tqdm", "tqdm.auto.tqdm", "tqdm.notebook.tqdm", "tqdm.autonotebook.tqdm", "rich.progress.track"})
-SAVERS = frozenset(
-    "torch.save pickle.dump joblib.dump numpy.save numpy.savez numpy.savez_compressed numpy.savetxt json.dump yaml.dump"
-    " os.makedirs os.mkdir os.remove os.unlink os.rename os.replace os.rmdir shutil.rmtree shutil.copy shutil.copyfile"
-    " shutil.move torchvision.utils.save_image os.system".split()
-)
+SAVERS = frozenset({
+    "torch.save", "pickle.dump", "joblib.dump", "numpy.save", "numpy.savez", "numpy.savez_compressed", "numpy.savetxt",
+    "json.dump", "yaml.dump", "os.makedirs", "os.mkdir", "os.remove", "os.unlink", "os.rename", "os.replace",
+    "os.rmdir", "shutil.rmtree", "shutil.copy", "shutil.copyfile", "shutil.move", "torchvision.utils.save_image",
+    "os.system",
+})  # fmt: skip
 PICTURES = ("matplotlib.", "seaborn.", "cv2.imwrite", "imageio.", "PIL.")
+SHOWS = frozenset({
+    "add_image", "add_images", "add_figure", "add_embedding", "add_graph", "add_video", "add_pr_curve",
+    "add_histogram", "save_image", "imshow", "imwrite", "Image",
+})  # fmt: skip
 RUNNERS = frozenset({"fire.Fire", "typer.run", "absl.app.run", "tensorflow.app.run", "tyro.cli"})
-STREAMS = frozenset({"itertools.cycle", "itertools.chain", "itertools.islice", "more_itertools.peekable"})
+STREAMS = frozenset({
+    "itertools.cycle", "itertools.islice", "fastprogress.progress_bar", "fastprogress.master_bar",
+    "more_itertools.peekable",
+})  # fmt: skip
 
 
 def call(walk: Walk, name: str, arguments: Arguments) -> Value:
@@ -67,22 +80,33 @@ def call(walk: Walk, name: str, arguments: Arguments) -> Value:
         return of(Scaler(node, walk.context))
     if name in BARS | STREAMS and arguments.values:
         return python.streamed(walk, arguments, arguments.values[0])
+    if name in ("itertools.chain", "itertools.product"):
+        return python.chained(walk, arguments)
+    if name in ("itertools.count", "tqdm.trange", "tqdm.auto.trange", "tqdm.notebook.trange"):
+        return python.call(walk, "range", arguments)
     drawn = randomness.call(walk, name, arguments)
     if drawn is not None:
         return drawn
     if name.startswith("torch.nn.functional."):
         return _functional(walk, last, arguments)
     if name.startswith(("torch.nn.init.", "torch.nn.utils.clip_grad")):
+        for thing in arguments.values[0].things if name.startswith("torch.nn.init.") and arguments.values else ():
+            if isinstance(thing, Parameters):
+                walk.change(thing.module, "drawn", node)
         return UNKNOWN
     if name.startswith("torch.nn.") and last[:1].isupper() and name.count(".") == 2:
         return networks.layer(walk, name, arguments)
-    if name.startswith("torchvision.models.") or name.startswith("timm.") and last == "create_model":
+    if name.startswith("torchvision.models.") or (name.startswith("timm.") and last == "create_model"):
         return networks.pretrained(walk, name, arguments)
     if name.startswith(CLOCKS):
         return tensor(own("HR403", f"{name}() differs from worker to worker", node), number=True)
+    if name == "torch.autograd.Variable" and arguments.values:
+        return arguments.values[0]
     if name in ("copy.deepcopy", "copy.copy") and arguments.values:
         return networks.copied(walk, arguments)
-    if name in PRINTERS or name in SAVERS or name.startswith(("logging.", "wandb.", *PICTURES)):
+    if last == "make_grid" and arguments.values:
+        return tensor(walk.state.deep_spread(arguments.values[0]))
+    if name in PRINTERS or name in SAVERS or name.startswith(("logging.", "loguru.", "wandb.", "mlflow.", *PICTURES)):
         return speak(walk, name, arguments)
     if name == "torch.autograd.backward" and arguments.values:
         walk.backward(node, node.args[0], arguments.values[0])
@@ -100,7 +124,9 @@ def call(walk: Walk, name: str, arguments: Arguments) -> Value:
         return UNKNOWN
     if name == "torch.device":
         return of(Foreign(node, walk.context, name))
-    if name.startswith("torch.") and name.count(".") == 1 or name.startswith(("torch.fft.", "torch.linalg.", "torch.special.")):
+    if (name.startswith("torch.") and name.count(".") == 1) or name.startswith(
+        ("torch.fft.", "torch.linalg.", "torch.special.")
+    ):
         return _torch(walk, name, last, arguments)
     if name.startswith(("numpy.", "math.")):
         return _numpy(walk, last, arguments)
@@ -112,8 +138,21 @@ def call(walk: Walk, name: str, arguments: Arguments) -> Value:
 def speak(walk: Walk, name: str, arguments: Arguments) -> Value:
     """Note what is printed, drawn or saved of the worker's slice."""
     parts = tuple((node, value) for node, value in arguments.pairs if walk.state.deep_spread(value).local)
+    if name.startswith(PICTURES) or name.rpartition(".")[2] in SHOWS:
+        shown = tuple((node, value) for node, value in parts if _of_samples(walk, value))
+        parts = tuple(part for part in parts if part not in shown)
+        if shown:
+            walk.happen("show", arguments.node)
     walk.escape(arguments.node, parts, f"goes to {name}()")
     return of(Foreign(arguments.node, walk.context, name))
+
+
+def _of_samples(walk: Walk, value: Value) -> bool:
+    """Whether a value is of single samples, as a picture is."""
+    spread = walk.state.deep_spread(value)
+    return spread.kind in ENTRIES or (
+        spread.kind is Kind.MIXED and spread.why is not None and spread.why.code == "HR305"
+    )
 
 
 def loader(walk: Walk, arguments: Arguments) -> Value:
@@ -181,7 +220,12 @@ def _joined(walk: Walk, name: str, arguments: Arguments) -> Value:
     given = arguments.values[0]
     parts = given.items if given.items is not None else (element,)
     spreads = tuple(walk.state.deep_spread(part) for part in parts)
-    spread = nonlinear(spreads, arguments.node, f"{name}()")
+    spread = ALIKE
+    if any(one.kind in ENTRIES for one in spreads):
+        spread = nonlinear(spreads, arguments.node, f"{name}()")
+    else:
+        for one in spreads:
+            spread = add(spread, one, arguments.node)
     axes = tensors.axes_of(arguments.get(1, "dim"))
     if name == "stack":
         at = next(iter(axes), 0) if axes else 0
@@ -191,13 +235,17 @@ def _joined(walk: Walk, name: str, arguments: Arguments) -> Value:
     if spread.kind in ENTRIES and len(kinds) > 1 and not kinds <= set(ENTRIES):
         at = next(iter(axes), 0) if axes else 0
         if spread.axis in (at, None):
-            spread = mixed("HR305", f"{name}() puts samples beside values that all workers have", arguments.node, spread)
+            spread = mixed(
+                "HR305", f"{name}() puts samples beside values that all workers have", arguments.node, spread
+            )
     return tensor(spread)
 
 
 def _numpy(walk: Walk, name: str, arguments: Arguments) -> Value:
     """Give what a function of numpy or math gives."""
     given = arguments.values[0] if arguments.values else UNKNOWN
+    if name in randomness.SIZED:
+        return tensor(tensors.made(walk, arguments.values[:1], arguments.node, ALIKE))
     if any(isinstance(thing, Box | Stream) for thing in given.things):
         spread = walk.state.deep_spread(access.elements(walk, given, arguments.node)[0])
         if name in tensors.SUMS and spread.kind not in ENTRIES:
@@ -223,6 +271,8 @@ def method(walk: Walk, thing: Method, arguments: Arguments) -> Value:
     receiver = receiver.receiver if isinstance(receiver, Super) else receiver
     if networks.is_module(receiver):
         return networks.module_method(walk, receiver, name, arguments)
+    if isinstance(receiver, Criterion) and name in networks.SAME:
+        return of(receiver)
     if isinstance(receiver, Box):
         return python.box_method(walk, receiver, name, arguments)
     if isinstance(receiver, Scaler) and name == "scale" and arguments.values:
@@ -233,7 +283,11 @@ def method(walk: Walk, thing: Method, arguments: Arguments) -> Value:
         return _generates(walk, receiver, name, arguments)
     if isinstance(receiver, Stream | Output | Foreign | Instance):
         return _foreign(walk, receiver, name, arguments)
+    if isinstance(receiver, Parameters) and name.startswith("new_"):
+        return tensor(tensors.made(walk, arguments.values, node, ALIKE))
     if isinstance(receiver, Parameters):
+        if name in tensors.DRAWN:
+            walk.change(receiver.module, "drawn", node)
         return of(receiver)
     return calls.not_followed(walk, arguments, ast.unparse(node.func))
 
@@ -251,15 +305,17 @@ def _trains(walk: Walk, receiver: Thing, name: str, arguments: Arguments) -> Val
             parts = tuple((part, value) for part, value in arguments.pairs if not value.spread.alike)
             walk.escape(node, parts, "sets the learning rate", decides=True)
     if name == "load_state_dict":
-        walk.happen("load", node)
+        walk.change(receiver, "loaded", node)
     return UNKNOWN
 
 
 def _generates(walk: Walk, receiver: Generator, name: str, arguments: Arguments) -> Value:
     """Give what a method of a generator of random numbers gives."""
     if name in ("manual_seed", "seed") and arguments.values:
-        return Value(walk.state.deep_spread(arguments.values[0]) if not arguments.values[0].spread.alike else UNKNOWN.spread,
-                     frozenset({receiver}))
+        return Value(
+            walk.state.deep_spread(arguments.values[0]) if not arguments.values[0].spread.alike else UNKNOWN.spread,
+            frozenset({receiver}),
+        )
     return UNKNOWN
 
 
@@ -268,16 +324,19 @@ def _foreign(walk: Walk, receiver: Thing, name: str, arguments: Arguments) -> Va
     node = arguments.node
     parts = tuple((part, value) for part, value in arguments.pairs if walk.state.deep_spread(value).local)
     text = ast.unparse(node.func)
+    if parts and name in SHOWS and "SummaryWriter" in getattr(receiver, "maker", ""):
+        return speak(walk, f"{getattr(receiver, 'maker', '')}.{name}", arguments)
     if parts:
         walk.escape(node, parts, f"goes to {text}()")
         return tensor(mixed("HR908", f"{text}() is not followed", node, *(walk.state.deep_spread(v) for _, v in parts)))
     if isinstance(receiver, Foreign) and any(name.startswith(part) for part in ("parameters", "named_parameters")):
         return of(Parameters(receiver))
+    if isinstance(receiver, Foreign) and name == "state_dict":
+        return of(Weights(receiver))
     if isinstance(receiver, Foreign) and name in networks.SAME:
         return of(receiver)
     if isinstance(receiver, Foreign) and name == "step":
         walk.happen("step", node)
     if isinstance(receiver, Foreign) and name == "load_state_dict":
-        walk.happen("load", node)
+        walk.change(receiver, "loaded", node)
     return of(Foreign(node, walk.context, f"{getattr(receiver, 'maker', '')}.{name}"))
-

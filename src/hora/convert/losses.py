@@ -8,19 +8,32 @@ from hora.convert.facts import Backward
 from hora.convert.finding import Finding
 from hora.convert.program import Program
 from hora.convert.spread import Kind
+from hora.convert.values import Foreign
 
 _BY_KIND = {
     Kind.SUM: ("HR303", "the loss is a sum over the batch: averaged over N workers it would be N times too small"),
-    Kind.TOTAL: ("HR303", "the loss is a sum over several batches: averaged over N workers it would be N times too small"),
+    Kind.TOTAL: (
+        "HR303",
+        "the loss is a sum over several batches: averaged over N workers it would be N times too small",
+    ),
     Kind.COUNT: ("HR303", "the loss grows with the number of samples in a worker's slice"),
-    Kind.ROWS: ("HR303", "the loss has an entry for each sample, which backward() adds up: N times too small when averaged"),
-    Kind.RAGGED: ("HR304", "the loss has entries for some of the samples only, whose number differs from worker to worker"),
+    Kind.ROWS: (
+        "HR303",
+        "the loss has an entry for each sample, which backward() adds up: N times too small when averaged",
+    ),
+    Kind.RAGGED: (
+        "HR304",
+        "the loss has entries for some of the samples only, whose number differs from worker to worker",
+    ),
     Kind.MEANS: ("HR307", "the means of several batches are added up before one backward pass"),
     Kind.WEIGHT: ("HR206", "the loss is the weight of the batch"),
 }
 _BY_REASON = {"HR601": "HR303", "HR502": "HR503", "HR606": "HR503"}
 _LIBRARIES = {
-    "HR901": ({"gym", "gymnasium", "stable_baselines3", "pettingzoo"}, "the batches come from an environment's episodes"),
+    "HR901": (
+        {"gym", "gymnasium", "stable_baselines3", "pettingzoo"},
+        "the batches come from an environment's episodes",
+    ),
     "HR902": ({"torch_geometric", "dgl", "torch_sparse"}, "a graph is trained on as a whole"),
 }
 _BY_HAND = "the batches are made by hand, not by a DataLoader: not converted yet"
@@ -61,6 +74,11 @@ def _refusal(program: Program, backward: Backward) -> tuple[str, str, ast.AST] |
         code, message = _BY_KIND[spread.kind]
         return code, message, backward.node
     loop = next((node for node, _ in reversed(backward.place.loops)), backward.node)
+    if isinstance(loop, ast.For) and any(
+        isinstance(thing, Foreign) for value in program.values(loop.iter) for thing in value.things
+    ):
+        text = program.source.segment(loop.iter)
+        return "HR908", f"the batches come from '{text}', which is made outside this file and is not followed", loop
     for code, (libraries, message) in _LIBRARIES.items():
         if libraries & _imports(program):
             return code, message, loop

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from hora.convert.spread import Spread, older
 from hora.convert.spread import join as join_spreads
-from hora.convert.values import UNKNOWN, Box, Foreign, Instance, Thing, Value, join
+from hora.convert.values import UNKNOWN, Box, Foreign, Instance, Stream, Thing, Value, join
 
 ANY = "[]"
 """The cell of a container for what it holds under keys that are not known."""
@@ -83,6 +83,8 @@ class State:
         for item in value.items or ():
             things |= self.deep_things(item, seen)
         for thing in value.things:
+            if isinstance(thing, Stream):
+                things |= self.deep_things(thing.element, seen)
             if isinstance(thing, Box) and thing not in seen:
                 for held in self.held(thing).values():
                     things |= self.deep_things(held, seen | {thing})

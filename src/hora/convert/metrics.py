@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from hora.convert.facts import Draw, Escape, Place
 from hora.convert.program import Program
 from hora.convert.spread import Kind, Spread
-from hora.convert.values import Context, Loader, Value, WorkerZero
+from hora.convert.values import Box, Context, Loader, Value, WorkerZero
 
 _CURRENT = (Kind.MEAN, Kind.COUNT, Kind.SUM)
-_THROUGH = frozenset("item detach cpu numpy data float mean sum tolist clone".split())
+_THROUGH = frozenset(["item", "detach", "cpu", "numpy", "data", "float", "mean", "sum", "tolist", "clone"])
 Accumulation = ast.Assign | ast.AugAssign
 
 
@@ -69,6 +69,9 @@ def _terms(node: ast.expr) -> Iterator[ast.expr]:
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add | ast.Sub):
         yield from _terms(node.left)
         yield from _terms(node.right)
+    elif isinstance(node, ast.IfExp):
+        yield from _terms(node.body)
+        yield from _terms(node.orelse)
     else:
         yield node
 
@@ -138,7 +141,9 @@ def _widest(program: Program, loop: ast.stmt, text: str) -> ast.stmt:
 def _sets(node: ast.Assign, text: str) -> bool:
     """Whether an assignment sets a target anew, not from what it was."""
     targets = {ast.unparse(one) for target in node.targets for one in (target, *getattr(target, "elts", ()))}
-    uses = {ast.unparse(one) for one in ast.walk(node.value) if isinstance(one, ast.Name | ast.Attribute | ast.Subscript)}
+    uses = {
+        ast.unparse(one) for one in ast.walk(node.value) if isinstance(one, ast.Name | ast.Attribute | ast.Subscript)
+    }
     return text in targets and text not in uses
 
 
@@ -229,7 +234,10 @@ def _levels(
         if isinstance(call, ast.Call):
             args = [*call.args, *(keyword.value for keyword in call.keywords)]
             yield call, [arg for arg in args if _local(program, arg, context[:level])], context[:level]
+    boxes = [thing for _, value in escape.parts for thing in value.things if isinstance(thing, Box)]
     yield escape.node, [part for part, _ in escape.parts], context
+    if len(boxes) == len(escape.parts) == 1 and isinstance(boxes[0].site, ast.Dict | ast.List):
+        yield boxes[0].site, [boxes[0].site], boxes[0].context
 
 
 def _local(program: Program, node: ast.expr, context: Context) -> bool:
@@ -322,7 +330,9 @@ def _reading(program: Program, node: ast.expr, anchor: ast.stmt) -> Reading | No
         return Reading(node, anchor, f"{{name}} = {hvd}.allreduce({text}, op={hvd}.Sum)", f"all_{base}", False)
     if kind is Kind.SHARE:
         plain = isinstance(node, ast.Name | ast.Attribute | ast.Subscript)
-        return Reading(node, anchor, f"{{name}} = {hvd}.allreduce({text})", text if plain else f"mean_{base or 'value'}", plain)
+        return Reading(
+            node, anchor, f"{{name}} = {hvd}.allreduce({text})", text if plain else f"mean_{base or 'value'}", plain
+        )
     names = set()
     for context, value in values.items():
         place = next((place for place in program.places(program.statement(node)) if place.context == context), None)
@@ -333,7 +343,11 @@ def _reading(program: Program, node: ast.expr, anchor: ast.stmt) -> Reading | No
     if len(names) != 1 or None in names:
         return None
     if not all(value.number for value in values.values()):
-        text = f"{text}.detach()" if isinstance(node, ast.Name | ast.Attribute | ast.Call | ast.Subscript) else f"({text}).detach()"
+        text = (
+            f"{text}.detach()"
+            if isinstance(node, ast.Name | ast.Attribute | ast.Call | ast.Subscript)
+            else f"({text}).detach()"
+        )
     line = f"{{name}} = {hvd}.allreduce({text} * {names.pop()}.weight)"
     return Reading(node, anchor, line, f"mean_{base or 'value'}", False)
 

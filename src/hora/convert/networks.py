@@ -28,12 +28,12 @@ from hora.convert.values import (
 if TYPE_CHECKING:
     from hora.convert.walk import Walk
 
-LOSSES = frozenset(
-    "cross_entropy nll_loss mse_loss l1_loss smooth_l1_loss huber_loss binary_cross_entropy kl_div"
-    " binary_cross_entropy_with_logits hinge_embedding_loss margin_ranking_loss multi_margin_loss multilabel_margin_loss"
-    " multilabel_soft_margin_loss soft_margin_loss cosine_embedding_loss triplet_margin_loss poisson_nll_loss"
-    " gaussian_nll_loss ctc_loss triplet_margin_with_distance_loss".split()
-)
+LOSSES = frozenset({
+    "cross_entropy", "nll_loss", "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "binary_cross_entropy",
+    "kl_div", "binary_cross_entropy_with_logits", "hinge_embedding_loss", "margin_ranking_loss", "multi_margin_loss",
+    "multilabel_margin_loss", "multilabel_soft_margin_loss", "soft_margin_loss", "cosine_embedding_loss",
+    "triplet_margin_loss", "poisson_nll_loss", "gaussian_nll_loss", "ctc_loss", "triplet_margin_with_distance_loss",
+})  # fmt: skip
 CRITERIA = {
     "CrossEntropyLoss": "cross_entropy", "NLLLoss": "nll_loss", "NLLLoss2d": "nll_loss", "MSELoss": "mse_loss",
     "L1Loss": "l1_loss", "SmoothL1Loss": "smooth_l1_loss", "HuberLoss": "huber_loss", "BCELoss": "binary_cross_entropy",
@@ -46,10 +46,20 @@ CRITERIA = {
 }  # fmt: skip
 RECURRENT = frozenset({"torch.nn.LSTM", "torch.nn.GRU", "torch.nn.RNN"})
 CELLS = frozenset({"torch.nn.LSTMCell"})
+WITHOUT_WEIGHTS = frozenset({
+    "ReLU", "ReLU6", "LeakyReLU", "ELU", "SELU", "CELU", "GELU", "SiLU", "Mish", "Sigmoid", "Tanh", "Softmax",
+    "LogSoftmax", "Softplus", "Softsign", "Hardtanh", "Hardswish", "Dropout", "Dropout1d", "Dropout2d", "Dropout3d",
+    "AlphaDropout", "MaxPool1d", "MaxPool2d", "MaxPool3d", "AvgPool1d", "AvgPool2d", "AvgPool3d", "Upsample",
+    "AdaptiveAvgPool1d", "AdaptiveAvgPool2d", "AdaptiveAvgPool3d", "AdaptiveMaxPool2d", "Flatten", "Unflatten",
+    "Identity", "ZeroPad2d", "ReflectionPad2d", "ReplicationPad2d", "ConstantPad2d", "PixelShuffle",
+    "UpsamplingBilinear2d", "UpsamplingNearest2d", "CosineSimilarity", "PairwiseDistance", "Fold", "Unfold",
+    "DataParallel",
+})  # fmt: skip
 CONTAINERS = frozenset({"torch.nn.Sequential", "torch.nn.ModuleList", "torch.nn.ModuleDict"})
-SAME = frozenset(
-    "to cuda cpu train eval half float double bfloat16 apply requires_grad_ share_memory type to_empty compile".split()
-)
+SAME = frozenset({
+    "to", "cuda", "cpu", "train", "eval", "half", "float", "double", "bfloat16", "apply", "requires_grad_",
+    "share_memory", "type", "to_empty", "compile",
+})  # fmt: skip
 
 
 def is_module(thing: Thing) -> bool:
@@ -88,7 +98,9 @@ def criterion(name: str, arguments: Arguments, *, given: int) -> Criterion:
             reduction = reduction if asked is True else other if asked is False else None
     positional = len(arguments.values) > given or None in options
     ragged = name in ("cross_entropy", "nll_loss") and (positional or bool({"weight", "ignore_index"} & options.keys()))
-    return Criterion(name, reduction if isinstance(reduction, str) and not (positional and not ragged) else "unknown", ragged)
+    return Criterion(
+        name, reduction if isinstance(reduction, str) and not (positional and not ragged) else "unknown", ragged
+    )
 
 
 def loss(walk: Walk, wanted: Criterion, arguments: Arguments) -> Value:
@@ -142,10 +154,12 @@ def module_method(walk: Walk, module: Thing, name: str, arguments: Arguments) ->
         return of(Parameters(module))
     if name == "state_dict":
         return of(Weights(module))
+    if name in ("load_state_dict", "apply"):
+        walk.change(module, "loaded" if name == "load_state_dict" else "drawn", arguments.node)
+        parts = tuple((node, value) for node, value in arguments.pairs if not walk.state.deep_spread(value).alike)
+        walk.escape(arguments.node, parts, "is loaded into the network", decides=True)
     if name in SAME:
         return of(module)
-    if name in ("load_state_dict", "apply"):
-        walk.happen("load", arguments.node)
     if name in ("register_buffer", "register_parameter", "add_module", "register_module") and len(arguments.values) > 1:
         label, value = literal(arguments.values[0]), arguments.values[1]
         if isinstance(label, str):
@@ -160,11 +174,22 @@ def module_method(walk: Walk, module: Thing, name: str, arguments: Arguments) ->
         return of(module)
     if name in ("children", "modules"):
         return of(module)
-    if name in ("__init__", "load_state_dict", "zero_grad", "named_children", "named_modules", "buffers", "items", "keys"):
+    if name in (
+        "__init__",
+        "load_state_dict",
+        "zero_grad",
+        "named_children",
+        "named_modules",
+        "buffers",
+        "items",
+        "keys",
+    ):
         return UNKNOWN
     if isinstance(module, Module) and any(walk.state.deep_spread(value).local for value in arguments.all):
-        return forward(walk, module, arguments) if not module.maker.startswith("torch.nn.") else calls.not_followed(
-            walk, arguments, f"{module.maker}.{name}"
+        return (
+            forward(walk, module, arguments)
+            if not module.maker.startswith("torch.nn.")
+            else calls.not_followed(walk, arguments, f"{module.maker}.{name}")
         )
     if isinstance(module, Module) and not arguments.all:
         return of(Module(arguments.node, walk.context, "part"))
@@ -198,4 +223,3 @@ def copied(walk: Walk, arguments: Arguments) -> Value:
                 walk.facts.bind(copy, name, value)
         copies.add(copy)
     return replace(arguments.values[0], things=frozenset(copies))
-

@@ -15,7 +15,21 @@ from hora.convert.runtime import NAME
 from hora.convert.source import Source
 from hora.convert.spread import Spread
 from hora.convert.spread import join as join_spreads
-from hora.convert.values import Context, Foreign, Frame, Instance, Loader, Method, Named, Optimizer, Thing, Value, plain
+from hora.convert.values import (
+    Context,
+    Foreign,
+    Frame,
+    Instance,
+    Loader,
+    Made,
+    Method,
+    Named,
+    Optimizer,
+    Thing,
+    Value,
+    ordered,
+    plain,
+)
 from hora.convert.walk import Walk
 
 
@@ -41,8 +55,18 @@ class Program:
 
     @cached_property
     def parents(self) -> dict[ast.AST, ast.AST]:
-        """The node that each node is a part of."""
-        return {child: node for node in ast.walk(self.source.tree) for child in ast.iter_child_nodes(node)}
+        """The node that each node is a part of, in the script and in the modules beside it."""
+        trees = (self.source.tree, *self.facts.files)
+        return {child: node for tree in trees for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
+
+    @cached_property
+    def _own(self) -> frozenset[ast.AST]:
+        """The nodes of the script itself."""
+        return frozenset(ast.walk(self.source.tree))
+
+    def own(self, node: ast.AST) -> bool:
+        """Whether a node is of the script itself, and not of a module that it imports."""
+        return node in self._own
 
     @cached_property
     def names(self) -> frozenset[str]:
@@ -115,15 +139,20 @@ class Program:
     # The walk
 
     @cached_property
-    def calls(self) -> tuple[Call, ...]:
-        """All calls, in the order in which they were first made."""
+    def all_calls(self) -> tuple[Call, ...]:
+        """All calls, also those in modules beside the script, in the order in which they were first made."""
         return tuple(self.facts.calls.values())
+
+    @cached_property
+    def calls(self) -> tuple[Call, ...]:
+        """The calls in the script itself, in the order in which they were first made."""
+        return tuple(call for call in self.all_calls if self.own(call.node))
 
     @cached_property
     def calls_by_node(self) -> dict[ast.AST, list[Call]]:
         """All calls by where they stand."""
         found: dict[ast.AST, list[Call]] = {}
-        for call in self.calls:
+        for call in self.all_calls:
             found.setdefault(call.node, []).append(call)
         return found
 
@@ -181,21 +210,37 @@ class Program:
 
     def number(self, loader: Loader) -> int:
         """Give the place of a loader's call among the script's loader calls, which edits do not change."""
-        sites = {(getattr(one.site, "lineno", 0), getattr(one.site, "col_offset", 0)) for one in self.facts.loaders}
-        return sorted(sites).index((getattr(loader.site, "lineno", 0), getattr(loader.site, "col_offset", 0)))
+        sites = {self._place_of(one.site) for one in self.facts.loaders}
+        return sorted(sites).index(self._place_of(loader.site))
+
+    def _place_of(self, node: ast.AST) -> tuple[bool, str, int, int]:
+        """Give where a node stands, those of the script first."""
+        own = self.own(node)
+        file = "" if own else str(self.home(node).path)
+        return not own, file, getattr(node, "lineno", 0), getattr(node, "col_offset", 0)
 
     @cached_property
     def stepping(self) -> tuple[Optimizer, ...]:
         """The optimizers whose step is taken somewhere, by themselves or through a scaler."""
         found: dict[Optimizer, None] = {}
-        for call in self.calls:
+        for call in self.all_calls:
             if isinstance(call.node.func, ast.Attribute) and call.node.func.attr == "step":
-                for thing in call.function.things:
+                for thing in ordered(call.function.things):
                     if isinstance(thing, Method) and isinstance(thing.receiver, Optimizer):
                         found[thing.receiver] = None
                 for value in call.args:
                     found |= dict.fromkeys(thing for thing in value.things if isinstance(thing, Optimizer))
         return tuple(found)
+
+    def _in_reach(self, frame: Frame) -> dict[str, Value]:
+        """Give the names that can be read in a frame, the nearest first, with all that they ever stood for."""
+        reach = dict(self.facts.bindings.get(frame, {}))
+        outer = self.facts.outer.get(frame)
+        while outer is not None:
+            if not isinstance(outer.node, ast.ClassDef):
+                reach = {**reach, **{n: v for n, v in self.facts.bindings.get(outer, {}).items() if n not in reach}}
+            outer = self.facts.outer.get(outer)
+        return reach
 
     def root(self, module: Thing) -> Thing:
         """Give the network that a layer is a part of, or the layer itself."""
@@ -210,6 +255,38 @@ class Program:
                 return module
             module = owners[0]
             seen.add(module)
+
+    def order(self, node: ast.AST, context: Context) -> int:
+        """Give when a call was first made, as its place among all calls; -1 for one that never was."""
+        return self._orders.get((node, context), -1)
+
+    @cached_property
+    def _orders(self) -> dict[tuple[ast.AST, Context], int]:
+        """When each call was first made."""
+        return {key: place for place, key in enumerate(self.facts.calls)}
+
+    def cover(self, modules: frozenset[Thing], place: Place, near: ast.AST | None = None) -> list[str] | None:
+        """Give expressions that together stand for these networks and nothing else; None where there are none."""
+        found: list[str] = []
+        left = set(modules)
+        whole = self.expression(modules, place, near)
+        if whole is not None:
+            return [whole]
+        for module in sorted(modules, key=self._made_at):
+            if module in left:
+                name = self.expression(frozenset({module}), place, near)
+                if name is not None:
+                    found.append(name)
+                    left.discard(module)
+        for name, value in self.facts.bindings.get(place.frame, {}).items():
+            if left and value.things & left and value.things <= modules:
+                found.append(name)
+                left -= value.things
+        return None if left else found
+
+    def _made_at(self, thing: Thing) -> int:
+        """Give when a thing was made."""
+        return self.order(thing.site, thing.context) if isinstance(thing, Made) else -1
 
     def expression(self, things: frozenset[Thing], place: Place, near: ast.AST | None = None) -> str | None:
         """Give an expression that stands for these things and nothing else, dealt or wrapped or not.
@@ -232,38 +309,44 @@ class Program:
             if isinstance(node, ast.Name | ast.Attribute | ast.Subscript) and isinstance(node.ctx, ast.Load):
                 if fits(self.value(node, place.context)) and _repeatable(node):
                     return self.source.segment(node)
-        frames = [place.frame, Frame(self.source.tree, ())]
-        for frame in frames:
-            for name, value in self.facts.bindings.get(frame, {}).items():
-                if fits(value):
-                    return name
-        for frame in frames:
-            for name, value in self.facts.bindings.get(frame, {}).items():
-                holder = next(iter(value.things)) if len(value.things) == 1 else None
-                if isinstance(holder, Instance):
-                    for attribute, held in self.facts.bindings.get(holder, {}).items():
-                        if fits(held) and attribute.isidentifier():
-                            return f"{name}.{attribute}"
+        reach = self._in_reach(place.frame)
+        for name, value in reach.items():
+            if fits(value):
+                return name
+        for name, value in reach.items():
+            holder = next(iter(value.things)) if len(value.things) == 1 else None
+            if isinstance(holder, Instance):
+                for attribute, held in self.facts.bindings.get(holder, {}).items():
+                    if fits(held) and attribute.isidentifier():
+                        return f"{name}.{attribute}"
         return None
 
     def finding(self, code: str, node: ast.AST, message: str, edits: Iterable[Edit] | None) -> Finding:
         """Make a finding at a node."""
+        source = self.home(node)
         line, column = getattr(node, "lineno", 1), 0
         if hasattr(node, "lineno"):
-            column = self.source.offset(line, getattr(node, "col_offset", 0)) - self.source.starts[line - 1]
-        return Finding(code, str(self.source.path), line, column + 1, message, None if edits is None else tuple(edits))
+            column = source.offset(line, getattr(node, "col_offset", 0)) - source.starts[line - 1]
+        return Finding(code, str(source.path), line, column + 1, message, None if edits is None else tuple(edits))
+
+    def home(self, node: ast.AST) -> Source:
+        """Give the file that a node is of."""
+        if self.own(node):
+            return self.source
+        tree = next((one for one in (node, *self.ancestors(node)) if isinstance(one, ast.Module)), None)
+        return self.facts.files.get(tree, self.source) if tree is not None else self.source
 
 
 def follow(source: Source, whole: frozenset[int] = frozenset()) -> Program:
     """Follow a script: once to learn which loaders train, once more with the others walked in full where they are."""
-    sized = _sized(source.tree)
-    program = Program(source, Walk(source.tree, sized).run(), whole)
+    sized, sizes = _sized(source.tree)
+    program = Program(source, Walk(source, sized, sizes=sizes).run(), whole)
     optimizers = frozenset(thing.site for thing in _used_as_optimizers(program))
     if optimizers:
-        program = Program(source, Walk(source.tree, sized, optimizers=optimizers).run(), whole)
+        program = Program(source, Walk(source, sized, optimizers=optimizers, sizes=sizes).run(), whole)
     full = frozenset(program.facts.loaders) - program.training_loaders - program.dealt
     if full:
-        program = Program(source, Walk(source.tree, sized, frozenset(full), optimizers).run(), whole)
+        program = Program(source, Walk(source, sized, frozenset(full), optimizers, sizes).run(), whole)
     return program
 
 
@@ -271,29 +354,34 @@ def _used_as_optimizers(program: Program) -> set[Foreign]:
     """Give the objects of other libraries that are stepped and whose gradients are set to zero."""
     used: dict[Foreign, set[str]] = {}
     for call in program.calls:
-        for thing in call.function.things:
+        for thing in ordered(call.function.things):
             if isinstance(thing, Method) and isinstance(thing.receiver, Foreign):
                 used.setdefault(thing.receiver, set()).add(thing.name)
     return {thing for thing, names in used.items() if {"step", "zero_grad"} <= names}
 
 
-def _sized(tree: ast.Module) -> frozenset[ast.AST]:
-    """Give the expressions that read what some loader is given as its batch size."""
+def _sized(tree: ast.Module) -> tuple[frozenset[ast.AST], frozenset[int]]:
+    """Give the expressions that read what some loader is given as its batch size, and the numbers that some are given."""
     texts: set[str] = set()
+    numbers: set[int] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
             given = [keyword.value for keyword in node.keywords if keyword.arg == "batch_size"]
             name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
             given += node.args[1:2] if name == "DataLoader" else []
+            numbers |= {
+                one.value for one in given if isinstance(one, ast.Constant) and type(one.value) is int and one.value > 1
+            }
             texts |= {ast.unparse(one) for one in given if isinstance(one, ast.Name | ast.Attribute | ast.Subscript)}
     ends = {text.rpartition(".")[2] for text in texts}
-    return frozenset(
+    reads = frozenset(
         node
         for node in ast.walk(tree)
         if isinstance(node, ast.Name | ast.Attribute | ast.Subscript)
         and (isinstance(node, ast.Subscript) or getattr(node, "attr", getattr(node, "id", "")) in ends)
         and ast.unparse(node) in texts
     )
+    return reads, frozenset(numbers)
 
 
 def _repeatable(node: ast.expr) -> bool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from hora.convert import access, calls, library
 from hora.convert.arguments import Arguments, literal
 from hora.convert.memory import ANY, either
-from hora.convert.spread import ALIKE, ENTRIES, Kind, Spread, mixed, nonlinear, older
+from hora.convert.spread import ALIKE, ENTRIES, Kind, Spread, mixed, nonlinear, older, text
 from hora.convert.spread import join as join_spreads
 from hora.convert.values import (
     NUMBER,
@@ -32,7 +32,10 @@ from hora.convert.values import (
 if TYPE_CHECKING:
     from hora.convert.walk import Walk
 
-SILENT = frozenset("isinstance type hasattr callable id issubclass vars globals locals dir delattr exec eval object".split())
+SILENT = frozenset({
+    "isinstance", "type", "hasattr", "callable", "id", "issubclass", "vars", "globals", "locals", "dir", "delattr",
+    "exec", "eval", "object",
+})  # fmt: skip
 
 
 def call(walk: Walk, name: str, arguments: Arguments) -> Value:
@@ -46,7 +49,7 @@ def call(walk: Walk, name: str, arguments: Arguments) -> Value:
     if name in SILENT:
         return UNKNOWN
     if name in ("str", "repr", "format"):
-        return tensor(spread)
+        return tensor(text(spread, node))
     if name in ("exit", "quit"):
         walk.happen("exit", node)
         return UNKNOWN
@@ -123,6 +126,13 @@ def streamed(walk: Walk, arguments: Arguments, value: Value, wrap: Callable[[Val
     """Give a stream over the elements of a value."""
     element, loaders = access.elements(walk, value, arguments.node)
     return of(Stream(arguments.node, walk.context, wrap(element) if wrap else element, loaders))
+
+
+def chained(walk: Walk, arguments: Arguments) -> Value:
+    """Give a stream over several values, one after the other."""
+    parts = [access.elements(walk, value, arguments.node) for value in arguments.values]
+    loaders: frozenset[Loader] = frozenset().union(*(drawn for _, drawn in parts))
+    return of(Stream(arguments.node, walk.context, either(element for element, _ in parts), loaders))
 
 
 def _enumerate(walk: Walk, arguments: Arguments, first: Value, spread: Spread) -> Value:

@@ -16,14 +16,30 @@ SEEDS = {
     "torch.manual_seed": ("torch",), "torch.random.manual_seed": ("torch",), "numpy.random.seed": ("numpy",),
     "random.seed": ("random",), "transformers.set_seed": ("torch", "numpy", "random"),
 }  # fmt: skip
-MAKERS = frozenset(
-    "torch.Generator numpy.random.RandomState numpy.random.default_rng numpy.random.Generator random.Random".split()
-)
+MAKERS = frozenset({
+    "torch.Generator", "numpy.random.RandomState", "numpy.random.default_rng", "numpy.random.Generator",
+    "random.Random",
+})  # fmt: skip
 SPLITS = frozenset(
-    "train_test_split KFold StratifiedKFold ShuffleSplit StratifiedShuffleSplit shuffle resample make_classification"
-    " make_blobs make_moons make_circles make_regression".split()
+    [
+        "train_test_split",
+        "KFold",
+        "StratifiedKFold",
+        "ShuffleSplit",
+        "StratifiedShuffleSplit",
+        "shuffle",
+        "resample",
+        "make_classification",
+        "make_blobs",
+        "make_moons",
+        "make_circles",
+        "make_regression",
+    ]
 )
-SIZED = frozenset("rand randn randint zeros ones empty full arange eye randperm tril triu Tensor FloatTensor LongTensor".split())
+SIZED = frozenset({
+    "rand", "randn", "randint", "zeros", "ones", "empty", "full", "arange", "eye", "randperm", "tril", "triu",
+    "Tensor", "FloatTensor", "LongTensor",
+})  # fmt: skip
 
 
 def call(walk: Walk, name: str, arguments: Arguments) -> Value | None:
@@ -44,14 +60,23 @@ def call(walk: Walk, name: str, arguments: Arguments) -> Value | None:
         return Value(generator.spread if generator else walk.stream("torch", node), items=None)
     if name.startswith("sklearn.") and last in SPLITS:
         seed = arguments.get(-1, "random_state")
-        still = arguments.literal(-1, "shuffle") is False or (last.endswith("KFold") and arguments.get(-1, "shuffle") is None)
+        still = arguments.literal(-1, "shuffle") is False or (
+            last.endswith("KFold") and arguments.get(-1, "shuffle") is None
+        )
         spread = seed.spread if seed else ALIKE if still else walk.stream("numpy", node)
         return tensor(ALIKE if spread.kind is Kind.ZERO else spread)
     if name.startswith("torch.") and name.count(".") == 1 and last in SIZED:
         return tensor(_torch(walk, last, arguments))
     if name.startswith("torch.cuda.") and last in ("FloatTensor", "LongTensor", "DoubleTensor"):
-        return tensor(tensors.made(arguments.values, node, _content(walk, arguments)))
-    if name.startswith("torch.") and last in ("rand_like", "randn_like", "randint_like", "bernoulli", "normal", "multinomial"):
+        return tensor(_torch(walk, "Tensor", arguments))
+    if name.startswith("torch.") and last in (
+        "rand_like",
+        "randn_like",
+        "randint_like",
+        "bernoulli",
+        "normal",
+        "multinomial",
+    ):
         walk.facts.noise[node, walk.context] = walk.place
         content = [walk.state.deep_spread(value) for value in arguments.all]
         entries = next((one for one in content if one.local), None)
@@ -70,6 +95,8 @@ def _torch(walk: Walk, name: str, arguments: Arguments) -> Spread:
             walk.facts.noise[node, walk.context] = walk.place
     elif name in ("full", "Tensor", "FloatTensor", "LongTensor"):
         content = _content(walk, arguments)
+        if name != "full" and not content.alike:
+            return content
     sizes = arguments.values[2:] if name == "randint" and len(arguments.values) > 2 else arguments.values
     size = arguments.get(-1, "size")
     if name == "randint" and size is None:
@@ -80,7 +107,7 @@ def _torch(walk: Walk, name: str, arguments: Arguments) -> Spread:
         return Spread(Kind.MIXED, spread.loaders, why=why.why)
     if name in ("full",) and arguments.values:
         sizes = arguments.values[:1]
-    return tensors.made(sizes if size is None else (size,), node, content)
+    return tensors.made(walk, sizes if size is None else (size,), node, content)
 
 
 def _content(walk: Walk, arguments: Arguments) -> Spread:
@@ -98,7 +125,7 @@ def _sized(walk: Walk, arguments: Arguments, content: Spread) -> Spread:
     if any(walk.state.deep_spread(value).local or value.sized for value in arguments.all):
         walk.facts.noise[arguments.node, walk.context] = walk.place
         given = (sizes,) if sizes is not None else arguments.values
-        return tensors.made(given, arguments.node, content)
+        return tensors.made(walk, given, arguments.node, content)
     return _drawn(walk, arguments, content)
 
 

@@ -13,10 +13,11 @@ if TYPE_CHECKING:
     from hora.convert.walk import Walk
 
 NAME = "hora.torch"
-COLLECTIVES = frozenset(
-    "allreduce allgather broadcast broadcast_ broadcast_object allgather_object barrier broadcast_parameters"
-    " broadcast_optimizer_state DistributedOptimizer deal grouped_allreduce allreduce_".split()
-)
+COLLECTIVES = frozenset({
+    "allreduce", "allgather", "broadcast", "broadcast_", "broadcast_object", "allgather_object", "barrier",
+    "broadcast_parameters", "broadcast_optimizer_state", "DistributedOptimizer", "deal", "grouped_allreduce",
+    "allreduce_",
+})  # fmt: skip
 
 
 def call(walk: Walk, name: str, arguments: Arguments) -> Value:

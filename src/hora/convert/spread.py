@@ -105,6 +105,13 @@ def spoiled(*parts: Spread) -> Spread:
     return Spread(Kind.MIXED, frozenset().union(*(part.loaders for part in parts)), why=bad.why)
 
 
+def text(spread: Spread, node: ast.AST) -> Spread:
+    """Give the spread of a text that shows a value."""
+    if not spread.local:
+        return ALIKE if spread.kind is Kind.ZERO else spread
+    return mixed("HR601", "a text shows it", node, spread)
+
+
 def own(code: str, message: str, node: ast.AST) -> Spread:
     """Give the spread of a value that each worker has for itself, not from its batch."""
     return Spread(Kind.OWN, why=Reason(code, message, node))

@@ -107,15 +107,28 @@ def _import(walk: Walk, node: ast.Import) -> None:
     """Follow an import of modules."""
     for alias in node.names:
         top = alias.name.split(".")[0]
-        walk.bind(alias.asname or top, of(Named(alias.name if alias.asname else top)))
+        package = walk.load(alias.name, 0)
+        if package is not None and not alias.asname:
+            package = walk.load(top, 0)
+        name = Named(alias.name if alias.asname else top)
+        walk.bind(alias.asname or top, of(package if package is not None else name))
 
 
 def _import_from(walk: Walk, node: ast.ImportFrom) -> None:
     """Follow an import from a module."""
     prefix = "." * node.level + (node.module or "")
+    package = walk.load(node.module or "", node.level)
     for alias in node.names:
-        if alias.name != "*":
-            walk.bind(alias.asname or alias.name, of(Named(f"{prefix}.{alias.name}")))
+        if alias.name == "*" and package is not None:
+            for name, value in list(walk.state.held(package.frame).items()):
+                if not name.startswith("_"):
+                    walk.bind(name, value)
+        elif alias.name != "*":
+            held = walk.state.get(package.frame, alias.name) if package is not None else None
+            if held is None and package is not None:
+                inner = walk.load(f"{node.module}.{alias.name}" if node.module else alias.name, node.level)
+                held = of(inner) if inner is not None else None
+            walk.bind(alias.asname or alias.name, held or of(Named(f"{prefix}.{alias.name}")))
 
 
 def _assign(walk: Walk, node: ast.Assign) -> None:

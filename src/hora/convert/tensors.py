@@ -8,33 +8,62 @@ from typing import TYPE_CHECKING
 
 from hora.convert import access, calls, expressions
 from hora.convert.arguments import Arguments, literal
-from hora.convert.spread import ALIKE, ENTRIES, Kind, Reason, Spread, mixed, nonlinear, spoiled
+from hora.convert.spread import ALIKE, ENTRIES, Kind, Reason, Spread, mixed, nonlinear, spoiled, text
 from hora.convert.spread import join as join_spreads
-from hora.convert.values import NUMBER, Batch, Shape, Value, tensor
+from hora.convert.values import NUMBER, Batch, Constant, Shape, Stream, Value, of, tensor
 
 if TYPE_CHECKING:
     from hora.convert.walk import Walk
 
-KEEP = frozenset(
-    "to cuda cpu float double half long int short bool type clone contiguous requires_grad_ pin_memory byte bfloat16"
-    " type_as copy astype asarray as_tensor from_numpy array squeeze_ retain_grad npu xpu ascontiguousarray nan_to_num"
-    " Variable".split()
-)
-DETACH = frozenset("detach detach_ numpy tolist item".split())
-SUMS = frozenset("sum nansum count_nonzero mean nanmean average".split())
+KEEP = frozenset({
+    "to", "cuda", "cpu", "float", "double", "half", "long", "int", "short", "bool", "type", "clone", "contiguous",
+    "requires_grad_", "pin_memory", "byte", "bfloat16", "type_as", "copy", "astype", "asarray", "as_tensor",
+    "from_numpy", "array", "squeeze_", "retain_grad", "npu", "xpu", "ascontiguousarray", "nan_to_num", "Variable",
+})  # fmt: skip
+DETACH = frozenset(["detach", "detach_", "numpy", "tolist", "item"])
+SUMS = frozenset(["sum", "nansum", "count_nonzero", "mean", "nanmean", "average"])
 ARITHMETIC: dict[str, ast.operator] = {
     "add": ast.Add(), "sub": ast.Sub(), "subtract": ast.Sub(), "mul": ast.Mult(), "multiply": ast.Mult(),
     "div": ast.Div(), "divide": ast.Div(), "true_divide": ast.Div(),
 }  # fmt: skip
-ALONG = frozenset(
-    "std var norm median max min argmax argmin prod amax amin any all logsumexp std_mean var_mean mode quantile unique histc"
-    " bincount topk sort argsort cumsum softmax log_softmax cumprod kthvalue softmin normalize renorm nanmedian"
-    " gumbel_softmax percentile histogram ptp".split()
+ALONG = frozenset({
+    "std", "var", "norm", "median", "max", "min", "argmax", "argmin", "prod", "amax", "amin", "any", "all",
+    "logsumexp", "std_mean", "var_mean", "mode", "quantile", "unique", "histc", "bincount", "topk", "sort", "argsort",
+    "cumsum", "softmax", "log_softmax", "cumprod", "kthvalue", "softmin", "normalize", "renorm", "nanmedian",
+    "gumbel_softmax", "percentile", "histogram", "ptp",
+})  # fmt: skip
+COUPLING = frozenset(
+    [
+        "mm",
+        "einsum",
+        "cdist",
+        "pdist",
+        "corrcoef",
+        "cov",
+        "mv",
+        "dot",
+        "inner",
+        "outer",
+        "ger",
+        "addmm",
+        "tensordot",
+        "vdot",
+        "kron",
+        "cartesian_prod",
+    ]
 )
-COUPLING = frozenset("mm einsum cdist pdist corrcoef cov mv dot inner outer ger addmm tensordot vdot kron cartesian_prod".split())
-SHAPES = frozenset("view reshape flatten unflatten resize_ view_as reshape_as".split())
-SETTINGS = frozenset("dtype device ndim requires_grad is_cuda grad_fn layout dim get_device is_floating_point".split())
-DRAWN = frozenset("normal_ uniform_ random_ bernoulli_ exponential_ log_normal_ geometric_ cauchy_".split())
+PAIRS = frozenset({
+    "max", "min", "sort", "topk", "median", "mode", "kthvalue", "cummax", "cummin", "std_mean", "var_mean",
+    "nanmedian",
+})  # fmt: skip
+SHAPES = frozenset(["view", "reshape", "flatten", "unflatten", "resize_", "view_as", "reshape_as"])
+SETTINGS = frozenset({
+    "dtype", "device", "ndim", "requires_grad", "is_cuda", "grad_fn", "layout", "dim", "get_device",
+    "is_floating_point",
+})  # fmt: skip
+DRAWN = frozenset(
+    ["normal_", "uniform_", "random_", "bernoulli_", "exponential_", "log_normal_", "geometric_", "cauchy_"]
+)
 
 
 def attribute(receiver: Value, name: str, node: ast.AST) -> Value:
@@ -61,16 +90,22 @@ def attribute(receiver: Value, name: str, node: ast.AST) -> Value:
 def method(walk: Walk, arguments: Arguments, receiver: Value, name: str) -> Value:
     """Give what a tensor's method gives."""
     node = arguments.node
-    assert isinstance(node.func, ast.Attribute)  # noqa: S101 - a method is called on something
+    assert isinstance(node.func, ast.Attribute)
     batch = any(isinstance(thing, Batch) for thing in receiver.things)
     if name == "backward":
         walk.backward(node, node.func.value, receiver)
         return tensor(ALIKE)
     if not receiver.spread.local and not arguments.all and name.endswith("_"):
         return receiver
+    if any(isinstance(thing, Constant) and thing.type == "str" for thing in receiver.things):
+        return tensor(text(_together(walk, arguments), node))
     if batch and name in ("items", "values", "keys", "get", "pop"):
         return tensor(replace(receiver.spread, axis=0 if receiver.spread.kind is Kind.ROWS else None))
-    if not receiver.spread.local and not receiver.things and any(walk.state.deep_spread(v).local for v in arguments.all):
+    if (
+        not receiver.spread.local
+        and not receiver.things
+        and any(walk.state.deep_spread(v).local for v in arguments.all)
+    ):
         return _handed(walk, arguments, receiver, name)
     result = operation(walk, name, (receiver, *arguments.values), arguments)
     if batch and name in KEEP:
@@ -81,11 +116,20 @@ def method(walk: Walk, arguments: Arguments, receiver: Value, name: str) -> Valu
     return result
 
 
-_TENSOR_METHODS = frozenset(
-    "add_ sub_ mul_ div_ copy_ lerp_ eq ne gt lt ge le expand repeat index_select gather scatter scatter_ scatter_add_ index_add_"
-    " masked_fill masked_fill_ to view reshape where matmul mm bmm add sub mul div pow expand_as type_as view_as index_copy_"
-    " add__ dot clamp clamp_ fill_ format join".split()
-)
+def _together(walk: Walk, arguments: Arguments) -> Spread:
+    """Give the spread of all arguments."""
+    spread = ALIKE
+    for value in arguments.all:
+        spread = join_spreads(spread, walk.state.deep_spread(value))
+    return spread
+
+
+_TENSOR_METHODS = frozenset({
+    "add_", "sub_", "mul_", "div_", "copy_", "lerp_", "eq", "ne", "gt", "lt", "ge", "le", "expand", "repeat",
+    "index_select", "gather", "scatter", "scatter_", "scatter_add_", "index_add_", "masked_fill", "masked_fill_", "to",
+    "view", "reshape", "where", "matmul", "mm", "bmm", "add", "sub", "mul", "div", "pow", "expand_as", "type_as",
+    "view_as", "index_copy_", "add__", "dot", "clamp", "clamp_", "fill_",
+})  # fmt: skip
 
 
 def _handed(walk: Walk, arguments: Arguments, receiver: Value, name: str) -> Value:
@@ -122,9 +166,13 @@ def operation(walk: Walk, name: str, values: tuple[Value, ...], arguments: Argum
         kind = Kind.COUNT if spread.kind is Kind.ROWS else Kind.SUM
         return Value(Spread(kind, spread.loaders) if spread.kind in ENTRIES else ALIKE, number=True)
     if bare in SUMS:
-        return reduction(first, spread, "mean" if bare in ("nanmean", "average") else bare, _axis(values, arguments), node)
+        return reduction(
+            first, spread, "mean" if bare in ("nanmean", "average") else bare, _axis(values, arguments), node
+        )
     if bare in ARITHMETIC and len(values) > 1 and len(node.args) >= 1:
-        target = node.func.value if isinstance(node.func, ast.Attribute) and len(values) > len(node.args) else node.args[0]
+        target = (
+            node.func.value if isinstance(node.func, ast.Attribute) and len(values) > len(node.args) else node.args[0]
+        )
         return expressions.operate(walk, ARITHMETIC[bare], first, values[1], node, (target, node.args[-1]))
     if bare in ("neg", "negative"):
         return replace(first, things=frozenset())
@@ -132,6 +180,10 @@ def operation(walk: Walk, name: str, values: tuple[Value, ...], arguments: Argum
     others = tuple(walk.state.deep_spread(value) for value in (*values[1:], *keywords))
     sized = any(value.sized for value in (*values[1:], *keywords))
     result = tensor(_entrywise(walk, bare, spread, others, values, arguments, sized))
+    if bare in PAIRS and (bare in ("topk", "sort") or axes_of(_axis(values, arguments)) is not None):
+        result = replace(result, items=(result, result)) if not (others and others[0].kind in ENTRIES) else result
+    if bare in ("chunk", "split", "unbind", "tensor_split") and spread.kind in ENTRIES:
+        return _split(walk, spread, values, arguments)
     parts = tuple((part, value) for part, value in arguments.pairs if value.spread.reducible)
     if isinstance(node.func, ast.Attribute) and spread.reducible and len(values) > len(node.args):
         parts = ((node.func.value, first), *parts)
@@ -170,7 +222,7 @@ def _entrywise(
         whole = _entries(parts, node, name)
         return replace(whole, kind=Kind.RAGGED, axis=0) if whole.kind is Kind.ROWS else whole
     if name in SHAPES:
-        return _shaped(spread, values[1:], node, name, sized)
+        return _shaped(walk, spread, values[1:], node, name, sized)
     if name == "unsqueeze" and spread.kind in ENTRIES and spread.axis is not None and len(values) > 1:
         at = literal(values[1])
         if not isinstance(at, int) or at < 0:
@@ -184,8 +236,23 @@ def _entrywise(
     if name in ("stack", "broadcast_tensors"):
         return replace(_entries(parts, node, name), axis=None)
     if name in ("expand", "repeat", "tile", "repeat_interleave"):
-        return mixed("HR207", "a shape uses the batch size of the loader", node, *parts) if sized else made(values[1:], node, spread)
+        return (
+            mixed("HR207", "a shape uses the batch size of the loader", node, *parts)
+            if sized
+            else made(walk, values[1:], node, spread)
+        )
     return _entries(parts, node, name)
+
+
+def _split(walk: Walk, spread: Spread, values: tuple[Value, ...], arguments: Arguments) -> Value:
+    """Give the parts of a tensor, cut along an axis."""
+    name = getattr(arguments.node.func, "attr", "split()")
+    axes = axes_of(_axis(values, arguments, 1 if name == "unbind" else 2)) or frozenset({0})
+    if (spread.axis or 0) in axes:
+        part = tensor(mixed("HR305", f"{name}() takes the samples of the batch apart", arguments.node, spread))
+    else:
+        part = tensor(replace(spread, axis=None) if name == "unbind" else spread)
+    return of(Stream(arguments.node, walk.context, part))
 
 
 def _entries(parts: tuple[Spread, ...], node: ast.AST, name: str) -> Spread:
@@ -193,7 +260,9 @@ def _entries(parts: tuple[Spread, ...], node: ast.AST, name: str) -> Spread:
     return nonlinear(tuple(part for part in parts if part.kind is not Kind.COUNT), node, f"{name}()")
 
 
-def _along(name: str, spread: Spread, others: tuple[Spread, ...], values: tuple[Value, ...], arguments: Arguments) -> Spread:
+def _along(
+    name: str, spread: Spread, others: tuple[Spread, ...], values: tuple[Value, ...], arguments: Arguments
+) -> Spread:
     """Give the spread of an operation along an axis, which mixes samples unless it is another axis than theirs."""
     node = arguments.node
     if spread.kind not in ENTRIES or (others and others[0].kind in ENTRIES):
@@ -251,20 +320,26 @@ def _swapped(spread: Spread, values: tuple[Value, ...], name: str, node: ast.AST
     if name in ("transpose", "swapaxes") and len(order) == 2 and all(isinstance(one, int) for one in order):
         one, other = order
         if spread.axis not in (one, other):
-            return spread if all(isinstance(o, int) and o > 0 for o in order) or spread.axis == 0 and 0 not in order else replace(spread, axis=None)
+            return (
+                spread
+                if all(isinstance(o, int) and o > 0 for o in order) or (spread.axis == 0 and 0 not in order)
+                else replace(spread, axis=None)
+            )
         at = other if one == spread.axis else one
         return replace(spread, axis=at if isinstance(at, int) and at >= 0 else None)
     return replace(spread, axis=None)
 
 
-def _shaped(spread: Spread, sizes: tuple[Value, ...], node: ast.AST, name: str, sized: bool) -> Spread:
+def _shaped(walk: Walk, spread: Spread, sizes: tuple[Value, ...], node: ast.AST, name: str, sized: bool) -> Spread:
     """Give the spread of a tensor in another shape."""
     if sized:
         return mixed("HR207", "a shape uses the batch size of the loader", node, spread)
-    if spread.kind not in ENTRIES or name == "flatten" and sizes and literal(sizes[0]) != 0:
+    if spread.kind not in ENTRIES or (name == "flatten" and sizes and literal(sizes[0]) != 0):
         return spread
     flat = [one for size in sizes for one in (size.items if size.items is not None else (size,))]
-    if not flat or len(flat) == 1 and (literal(flat[0]) == -1 or name == "flatten"):
+    if flat and literal(flat[0]) in walk.sizes:
+        return mixed("HR207", "a shape uses the batch size of the loader", node, spread)
+    if not flat or (len(flat) == 1 and (literal(flat[0]) == -1 or name == "flatten")):
         return replace(spread, axis=0)
     if flat and spread.axis == 0 and (literal(flat[0]) == -1 or flat[0].spread.kind is Kind.COUNT):
         return spread
@@ -347,11 +422,14 @@ def _dimension(shape: Value, index: Value, node: ast.AST) -> Value:
     return tensor(shape.spread if shape.spread.kind is Kind.MIXED else ALIKE, number=True)
 
 
-def made(sizes: tuple[Value, ...], node: ast.AST, content: Spread) -> Spread:
+def made(walk: Walk, sizes: tuple[Value, ...], node: ast.AST, content: Spread) -> Spread:
     """Give the spread of a tensor made with the given sizes."""
     flat = [item for size in sizes for item in (size.items if size.items is not None else (size,))]
     if any(size.sized for size in flat):
         message = "a tensor is made as large as the batch size that the loader was given"
+        return Spread(Kind.MIXED, why=Reason("HR207", message, node))
+    if flat and literal(flat[0]) in walk.sizes and walk.loops:
+        message = f"a tensor is made of {literal(flat[0])} entries, which is the batch size of a loader"
         return Spread(Kind.MIXED, why=Reason("HR207", message, node))
     for axis, size in enumerate(flat):
         if size.spread.kind is Kind.COUNT:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TypeAlias
 
 from hora.convert.spread import ALIKE, Spread
@@ -39,6 +41,14 @@ class Frame(Thing):
 
     node: ast.AST
     context: Context
+
+
+@dataclass(frozen=True)
+class Package(Thing):
+    """A module of the script's own, with the frame of its variables."""
+
+    frame: Frame
+    path: Path
 
 
 @dataclass(frozen=True)
@@ -274,6 +284,21 @@ def join(left: Value, right: Value) -> Value:
         sized=left.sized or right.sized,
         world=left.world or right.world,
     )
+
+
+def ordered(things: Iterable[Thing]) -> list[Thing]:
+    """Give things in an order that is the same in each run: by kind, and by where they are made."""
+    return sorted(things, key=_order)
+
+
+def _order(thing: Thing) -> tuple[str, int, int, str]:
+    """Give the place of a thing among others."""
+    inner = getattr(thing, "receiver", getattr(thing, "module", None))
+    if isinstance(inner, Thing):
+        return (type(thing).__name__, *_order(inner)[1:])
+    site = getattr(thing, "site", getattr(thing, "node", None))
+    label = str(getattr(thing, "name", getattr(thing, "value", "")))
+    return type(thing).__name__, getattr(site, "lineno", 0), getattr(site, "col_offset", 0), label
 
 
 def plain(thing: Thing) -> Thing:

@@ -12,13 +12,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from pathlib import Path
 
 from hora.convert import access, expressions, statements
 from hora.convert.facts import Backward, Call, Draw, Escape, Event, Facts, Place
 from hora.convert.memory import State
+from hora.convert.modules import Modules
+from hora.convert.source import Source
 from hora.convert.spread import ALIKE, Kind, Spread, own
 from hora.convert.spread import join as join_spreads
-from hora.convert.values import RANDOM, UNKNOWN, Batch, Context, Frame, Loader, Method, Scaler, Thing, Value, plain
+from hora.convert.values import RANDOM, UNKNOWN, Batch, Context, Frame, Loader, Method, Package, Scaler, Thing, Value, plain
 
 BUDGET = 400_000
 STREAMS = ("torch", "numpy", "random")
@@ -44,7 +47,7 @@ class Walk:
 
     Parameters
     ----------
-    tree
+    source
         The script.
     sized
         The expressions that read a batch size that some loader was given.
@@ -52,24 +55,30 @@ class Walk:
         The loaders that every worker walks in full: what comes from them is each worker's own.
     optimizers
         Where objects are made that are used as optimizers, whatever library makes them.
+    sizes
+        The numbers that loaders are given as their batch size.
     """
 
     def __init__(
         self,
-        tree: ast.Module,
+        source: Source,
         sized: frozenset[ast.AST] = frozenset(),
         whole: frozenset[Thing] = frozenset(),
         optimizers: frozenset[ast.AST] = frozenset(),
+        sizes: frozenset[int] = frozenset(),
     ) -> None:
-        self.tree = tree
+        self.tree = tree = source.tree
+        self.modules = Modules(source)
+        self.files: dict[Frame, Path] = {Frame(tree, ()): source.path}
         self.sized = sized
         self.whole = whole
         self.optimizers = optimizers
+        self.sizes = sizes
         self.facts = Facts()
         self.module = Frame(tree, ())
         self.state = State()
         self.frame = self.module
-        self.outer: dict[Frame, Frame] = {}
+        self.outer = self.facts.outer
         self.running: list[ast.AST] = []
         self.context: Context = ()
         self.control: Spread = ALIKE
@@ -84,6 +93,7 @@ class Walk:
     def run(self) -> Facts:
         """Follow the script from its first line and give what was seen."""
         statements.block(self, self.tree.body)
+        self.facts.files = {source.tree: source for source in self.modules.sources.values()}
         return self.facts
 
     @property
@@ -139,6 +149,29 @@ class Walk:
                 return value
         return None
 
+    @property
+    def here(self) -> Frame:
+        """The frame of the module that the walk is in."""
+        frame = self.frame
+        while frame in self.outer:
+            frame = self.outer[frame]
+        return frame
+
+    def load(self, name: str, level: int) -> Package | None:
+        """Follow a module of the script's own, once; None where it is not one."""
+        source = self.modules.find(name, level, self.files[self.here])
+        if source is None or source.tree is self.tree:
+            return None
+        frame = Frame(source.tree, ())
+        if frame not in self.files:
+            self.files[frame] = source.path
+            held = self.loops, self.exits
+            self.loops, self.exits = (), Exits()
+            with self.inside(frame, (), None):
+                statements.block(self, source.tree.body)
+            self.loops, self.exits = held
+        return Package(frame, source.path)
+
     def _scopes(self) -> Iterator[Frame]:
         """Give the frames that a name is looked for in, innermost first."""
         frame: Frame | None = self.frame
@@ -152,7 +185,7 @@ class Walk:
         if isinstance(self.frame.node, ast.FunctionDef | ast.AsyncFunctionDef):
             module_wide, enclosing = _declared(self.frame.node)
             if name in module_wide:
-                return self.module
+                return self.here
             if name in enclosing:
                 for frame in self._scopes():
                     if frame != self.frame and self.state.get(frame, name) is not None:
@@ -162,10 +195,11 @@ class Walk:
     # Where the walk goes
 
     @contextmanager
-    def inside(self, frame: Frame, context: Context, outer: Frame) -> Iterator[None]:
+    def inside(self, frame: Frame, context: Context, outer: Frame | None) -> Iterator[None]:
         """Go on inside another frame, whose names are next looked for in ``outer``."""
         held = self.frame, self.context
-        self.outer[frame] = outer
+        if outer is not None:
+            self.outer[frame] = outer
         self.frame, self.context = frame, context
         try:
             yield
@@ -198,11 +232,16 @@ class Walk:
     ) -> None:
         """Note that a value of the worker's slice goes where only the global one is right."""
         if parts:
-            self.facts.escapes[node, self.context] = Escape(node, parts, use, self.place, decides)
+            deep = tuple((part, replace(value, spread=self.state.deep_spread(value))) for part, value in parts)
+            self.facts.escapes[node, self.context] = Escape(node, deep, use, self.place, decides)
 
     def happen(self, what: str, node: ast.AST) -> None:
         """Note something that all workers must do together, or that leaves where they are."""
         self.facts.events[node, self.context, what] = Event(what, node, self.place)
+
+    def change(self, thing: Thing, how: str, node: ast.AST) -> None:
+        """Note that a network's weights are loaded or drawn anew."""
+        self.facts.changed.append((thing, how, node, self.context))
 
     def called(self, call: Call) -> None:
         """Note a call."""
@@ -273,4 +312,3 @@ def _declared(node: ast.FunctionDef | ast.AsyncFunctionDef) -> tuple[frozenset[s
         elif isinstance(child, ast.Nonlocal):
             enclosing.update(child.names)
     return frozenset(module_wide), frozenset(enclosing)
-

@@ -13,8 +13,9 @@ from torch.nn.parameter import is_lazy
 
 from hora.errors import HoraError
 from hora.torch.exchange import agree, exchange
+from hora.torch.failure import engine_errors
 from hora.torch.gathering import as_bytes, check_root
-from hora.torch.handles import Call, announce, engine_errors
+from hora.torch.handles import Call, announce
 from hora.torch.world import current
 
 _CHUNK_BYTES = 32 << 20
@@ -29,7 +30,8 @@ def broadcast_parameters(params: Parameters, root_rank: int) -> None:
     Parameters
     ----------
     params
-        A module, a `state_dict()`, another dict of tensors, or pairs of name and tensor as from `named_parameters()`.
+        A module, a `state_dict()` (of which an `_extra_state` is left alone), another dict of tensors, or pairs of name
+        and tensor as from `named_parameters()`.
     root_rank
         Whose values all get.
 
@@ -198,7 +200,7 @@ def _named_tensors(params: Parameters) -> Iterator[tuple[str, torch.Tensor]]:
         if not (isinstance(pair, tuple) and len(pair) == 2):
             raise ValueError(f"broadcast_parameters needs pairs of name and tensor; got {type(pair).__name__}")
         name, tensor = pair
-        if tensor is None:
+        if tensor is None or name.endswith("_extra_state"):
             continue
         if not isinstance(tensor, torch.Tensor):
             raise ValueError(f"broadcast_parameters needs tensors; {name!r} is {type(tensor).__name__}")

@@ -2,25 +2,43 @@
 
 A gradient lives in its bucket as a view with its parameter's strides, so nothing is copied out, and at most once in.
 
-    | weight        | bias  |pad| weight     |...| tail: one flag per parameter, and a note |
+    | weight        | bias  |pad| weight     |...| tail: a flag for each parameter, then the notes |
 
 A flag says whether this worker had a gradient (1), none (0) or a sparse one (-1); their mean says what all workers had.
+The mean of the notes says whether the workers are at the same place.
 """
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Sequence
 
 import torch
 import torch.distributed as dist
 
+from hora.errors import HoraError
 from hora.torch.compression import Compressor
+from hora.torch.engine import count_aliases
 
 _ALIGNMENT_BYTES = 64
+_NOTES = 3
+
+
+def bucket_bytes() -> int:
+    """Return how large a bucket grows: HORA_BUCKET_MB, 4 by default."""
+    text = os.environ.get("HORA_BUCKET_MB", "4")
+    try:
+        size = float(text)
+    except ValueError:
+        size = -1.0
+    if size <= 0:
+        raise HoraError("HORA_BUCKET_MB", f"found {text!r}, which is no size", "Set it to 4, say")
+    return int(size * 2**20)
 
 
 def layout(
-    parameters: Sequence[torch.Tensor], bucket_bytes: int, groups: Sequence[Sequence[torch.Tensor]] = ()
+    parameters: Sequence[torch.Tensor], largest: int, groups: Sequence[Sequence[torch.Tensor]] = ()
 ) -> list[list[int]]:
     """Cut parameters into buckets, the last first, as backward makes their gradients in that order.
 
@@ -28,7 +46,7 @@ def layout(
     ----------
     parameters
         The parameters, in the order of the optimizer.
-    bucket_bytes
+    largest
         A bucket of one dtype and device closes when it has as many bytes.
     groups
         Parameters that share a bucket whatever its size, one for each dtype and device, a list for each bucket.
@@ -47,7 +65,7 @@ def layout(
         kind = group, parameter.dtype, parameter.device
         bucket = filling.setdefault(kind, [])
         bucket.append(index)
-        if group is None and sum(parameters[i].nbytes for i in bucket) >= bucket_bytes:
+        if group is None and sum(parameters[i].nbytes for i in bucket) >= largest:
             done.append(filling.pop(kind))
     return done + list(filling.values())
 
@@ -57,43 +75,46 @@ class Bucket:
 
     Parameters
     ----------
-    parameters
-        Parameters of one dtype and device.
+    named
+        Names and parameters, of one dtype and device.
     sparse_as_dense
         Whether a sparse gradient is made dense and reduced with the others.
 
     Attributes
     ----------
+    parameters
+        The parameters.
     pending
-        How many of the parameters still wait for their gradient in this backward.
-    note
-        A number that is averaged along: what the workers must agree on to go on alike.
+        How many of them still wait for their gradient in this backward.
+    notes
+        Three numbers that are averaged along: what the workers must have in common.
     """
 
-    def __init__(self, parameters: Sequence[torch.Tensor], *, sparse_as_dense: bool = False) -> None:
-        self.parameters = list(parameters)
+    def __init__(self, named: Sequence[tuple[str, torch.Tensor]], *, sparse_as_dense: bool = False) -> None:
+        self.parameters = [parameter for _, parameter in named]
         self.pending = 0
-        self.note = 0.0
+        self.notes: tuple[float, ...] = (0.0,) * _NOTES
+        self._names = [name for name, _ in named]
         self._sparse_as_dense = sparse_as_dense
-        first = parameters[0]
-        step = max(1, _ALIGNMENT_BYTES // first.element_size())
-        offsets = [0]
-        for parameter in parameters:
-            offsets.append(offsets[-1] + -(-parameter.numel() // step) * step)
-        self._flat = torch.zeros(offsets[-1] + len(parameters) + 1, dtype=first.dtype, device=first.device)
-        self._tail = self._flat[offsets[-1] :]
-        self._offsets = offsets
-        self._views = [self._view(index) for index in range(len(parameters))]
-        self._full_tail = torch.ones_like(self._tail)
-        self._full_tail[-1] = 0.0
-        self._wire = self._flat
         self._work: dist.Work | None = None
-        self._graph_gradients: list[tuple[torch.Tensor, torch.Tensor]] = []
         self._absent: list[int] = []
+        # Gradients that are part of a graph (create_graph=True) keep their own storage.
+        self._graph_gradients: list[tuple[torch.Tensor, torch.Tensor]] = []
+        self._allocate()
+
+    def __str__(self) -> str:
+        more = len(self._names) - 6
+        return f"reducing the gradients of {', '.join(self._names[:6])}" + (f" and {more} more" if more > 0 else "")
 
     def launch(self, group: dist.ProcessGroup, prescale: float, compression: type[Compressor]) -> None:
         """Take the gradients in, and start to sum the bucket over the workers, times `prescale`."""
-        self._fill()
+        fresh = [index for index in range(len(self.parameters)) if not self._in_place(index)]
+        if fresh and (self._kept(fresh) or not _alike(self.parameters[0], self._flat)):
+            # The script keeps gradients of an earlier backward, which must not change under its hands, or it has moved
+            # the model.
+            self._allocate()
+            fresh = list(range(len(self.parameters)))
+        self._fill(fresh)
         self._flat.mul_(prescale)
         self._wire, _ = compression.compress(self._flat)
         wire = torch.view_as_real(self._wire) if self._wire.is_complex() else self._wire
@@ -104,7 +125,7 @@ class Bucket:
 
         Returns
         -------
-        list of Parameter
+        list of Tensor
             The parameters whose gradient is sparse on some worker; theirs are left alone.
         """
         if self._work is None:
@@ -118,11 +139,43 @@ class Bucket:
         for gradient, view in self._graph_gradients:
             gradient.data.copy_(view)
         self._graph_gradients.clear()
-        return self._give_back() if self._absent else []
+        return self._settle_absent() if self._absent else []
 
-    def mean_note(self) -> float:
+    def set_by_hand(self) -> list[torch.Tensor]:
+        """List the parameters whose gradient was never in this bucket."""
+        return [
+            p for p, view in zip(self.parameters, self._views, strict=True) if p.grad is not None and p.grad is not view
+        ]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the buffer is."""
+        return self._flat.device
+
+    @property
+    def exact(self) -> bool:
+        """Whether the mean of notes tells one worker's deviation."""
+        return self._flat.dtype in (torch.float32, torch.float64)
+
+    def mean_notes(self) -> list[float]:
         """Return the mean of the workers' notes."""
-        return float(self._tail[-1].real if self._tail.is_complex() else self._tail[-1])
+        means: list[float] = _real(self._tail)[-_NOTES:].tolist()
+        return means
+
+    def _allocate(self) -> None:
+        """Make the buffer and its views."""
+        first = self.parameters[0]
+        step = max(1, _ALIGNMENT_BYTES // first.element_size())
+        self._offsets, end = [], 0
+        for parameter in self.parameters:
+            self._offsets.append(end)
+            end += -(-parameter.numel() // step) * step
+        self._flat = torch.zeros(end + len(self.parameters) + _NOTES, dtype=first.dtype, device=first.device)
+        self._tail = self._flat[end:]
+        self._views = [self._view(index) for index in range(len(self.parameters))]
+        self._wire = self._flat
+        self._addresses = [view.data_ptr() for view in self._views]
+        self._own_references, self._own_aliases = self._references(0), count_aliases(self._flat)
 
     def _view(self, index: int) -> torch.Tensor:
         """Return a parameter's part of the buffer."""
@@ -130,19 +183,27 @@ class Bucket:
         strides = parameter.stride() if _dense(parameter) else torch.empty(parameter.shape, device="meta").stride()
         return self._flat.as_strided(parameter.shape, strides, self._offsets[index])
 
-    def _fill(self) -> None:
-        """Copy in the gradients that are not views of this bucket, and point the parameters at their views."""
+    def _in_place(self, index: int) -> bool:
+        """Return whether a gradient is its view, and still here: `.grad.data = ...` moves a view to another storage."""
+        view = self._views[index]
+        return self.parameters[index].grad is view and view.data_ptr() == self._addresses[index]
+
+    def _kept(self, indices: Sequence[int]) -> bool:
+        """Return whether the script holds one of these views, or another tensor in their memory."""
+        held = any(self._references(index) > self._own_references for index in indices)
+        return held or count_aliases(self._flat) > self._own_aliases
+
+    def _references(self, index: int) -> int:
+        """Count who holds a view."""
+        return sys.getrefcount(self._views[index])
+
+    def _fill(self, fresh: Sequence[int]) -> None:
+        """Copy in the gradients that are not their views yet, and point the parameters at their views."""
         self._absent.clear()
-        start, size = self._flat.data_ptr(), self._flat.element_size()
         sources, targets = [], []
         flags = [1.0] * len(self.parameters)
-        for index, (parameter, view) in enumerate(zip(self.parameters, self._views, strict=True)):
-            gradient = parameter.grad
-            if gradient is view:
-                if view.data_ptr() == start + size * self._offsets[index]:
-                    continue
-                # `.grad.data = ...` has moved the view to another storage.
-                view = self._views[index] = self._view(index)
+        for index in fresh:
+            gradient, view = self.parameters[index].grad, self._views[index]
             if gradient is None or (gradient.is_sparse and not self._sparse_as_dense):
                 view.zero_()
                 flags[index] = 0.0 if gradient is None else -1.0
@@ -153,21 +214,33 @@ class Bucket:
             if gradient.requires_grad:
                 self._graph_gradients.append((gradient, view))
             else:
-                parameter.grad = view
+                self.parameters[index].grad = view
         if sources:
             torch._foreach_copy_(targets, sources)
-        if self._absent or self.note:
-            self._tail.copy_(torch.tensor([*flags, self.note]))
+        if self._absent or self.notes[-1] or self.device.type == "cpu":
+            self._tail.copy_(torch.tensor([*flags, *self.notes]))
         else:
-            self._tail.copy_(self._full_tail)
+            # Copying from the host would wait for the device.
+            self._tail[:-_NOTES].fill_(1.0)
+            self._tail[-_NOTES:].zero_()
 
-    def _give_back(self) -> list[torch.Tensor]:
-        """Settle the parameters that had no dense gradient here: give them the mean of those that had, if any."""
-        flags = (self._tail.real if self._tail.is_complex() else self._tail).tolist()
+    def _settle_absent(self) -> list[torch.Tensor]:
+        """Give the parameters that had no gradient here the mean of those that had; return those that are sparse."""
+        flags = _real(self._tail).tolist()
         for index in self._absent:
             if flags[index] > 0:
                 self.parameters[index].grad = self._views[index]
         return [self.parameters[index] for index in self._absent if flags[index] < 0]
+
+
+def _real(tensor: torch.Tensor) -> torch.Tensor:
+    """Return the real part, of whatever dtype."""
+    return tensor.real if tensor.is_complex() else tensor
+
+
+def _alike(parameter: torch.Tensor, flat: torch.Tensor) -> bool:
+    """Return whether a parameter still has its buffer's dtype and device."""
+    return parameter.dtype == flat.dtype and parameter.device == flat.device
 
 
 def _dense(tensor: torch.Tensor) -> bool:

@@ -66,7 +66,7 @@ def deal(loader: DataLoader[Sample], *, evaluation: bool = False) -> DataLoader[
         ],
         "hvd.deal()",
     )
-    seeds, generators = broadcast_object((peek_seeds(), generators), name="hvd.deal()")
+    seeds, generators = broadcast_object((peek_seeds(next(current().deals)), generators), name="hvd.deal()")
     set_generator_states(loader, generators)
     dealt: Any = copy.copy(loader)
     plain: Any = type(loader)

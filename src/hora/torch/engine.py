@@ -44,3 +44,8 @@ def after_node(node: Node, callback: Callable[[], None]) -> None:
     for successor, _ in node.next_functions:
         if successor is not None:
             handles.append(successor.register_prehook(resume))
+
+
+def count_aliases(tensor: torch.Tensor) -> int:
+    """Count the tensors that share a tensor's memory, itself included."""
+    return int(torch._C._storage_Use_Count(tensor.untyped_storage()._cdata))

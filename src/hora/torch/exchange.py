@@ -13,6 +13,7 @@ import torch
 import torch.distributed as dist
 
 from hora.torch.exceptions import HorovodInternalError
+from hora.torch.failure import engine_errors
 from hora.torch.world import World, current
 
 _SLOT = 1024
@@ -78,8 +79,6 @@ def _all_gather(data: bytes, length: int, what: str, world: World, group: dist.P
     """Gather `length` bytes of every worker."""
     mine = torch.frombuffer(bytearray(data.ljust(length, b"\0")), dtype=torch.uint8).to(world.device)
     everywhere = [torch.empty_like(mine) for _ in range(world.size)]
-    try:
+    with engine_errors(what):
         dist.all_gather(everywhere, mine, group=group)
-    except RuntimeError as error:
-        raise HorovodInternalError(f"worker {world.rank}: {what} failed: {error}") from error
     return [row.cpu().numpy().tobytes() for row in everywhere]

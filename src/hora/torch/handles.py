@@ -17,6 +17,7 @@ import torch.distributed as dist
 
 from hora.torch.exceptions import HorovodInternalError
 from hora.torch.exchange import exchange
+from hora.torch.failure import engine_errors
 from hora.torch.world import current
 
 
@@ -177,16 +178,3 @@ def _find(handle: int) -> _Pending:
     if handle not in _pending:
         raise ValueError(f"no operation in flight has the handle {handle!r}")
     return _pending[handle]
-
-
-class engine_errors:  # noqa: N801 - used as `with engine_errors(call):`
-    """Raise what the engine raises as HorovodInternalError, with the worker and the operation."""
-
-    def __init__(self, call: Call | str) -> None:
-        self.call = call
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, RuntimeError) and not isinstance(error, HorovodInternalError):
-            raise HorovodInternalError(f"worker {current().rank}: {self.call} failed: {error}") from error

@@ -91,7 +91,7 @@ def DistributedOptimizer(  # noqa: N802 - Horovod's name
     reducer = None
     if current().size > 1:
         settings = Settings(op, compression, gradient_predivide_factor, sparse_as_dense)
-        reducer = Reducer(settings, backward_passes_per_step)
+        reducer = Reducer(settings, backward_passes_per_step, [parameter for _, parameter in names])
         sparse = isinstance(optimizer, torch.optim.SparseAdam) and not sparse_as_dense
         reducer.adopt(names, groups=listed, number_of_buckets=number, sparse=sparse)
     wrapped: Any = optimizer
@@ -100,6 +100,7 @@ def DistributedOptimizer(  # noqa: N802 - Horovod's name
     wrapped._reducer = reducer
     if reducer is not None:
         optimizer.register_step_pre_hook(_before_step)
+        optimizer.register_step_post_hook(_after_step)
     return optimizer
 
 
@@ -155,8 +156,9 @@ class _ReducedClosure:
         self._reducer = reducer
 
     def __call__(self) -> Any:
+        self._reducer.begin_step()
         loss = self._closure()
-        self._reducer.close_window()
+        self._reducer.before_step()
         if isinstance(loss, torch.Tensor):
             return self._reducer.mean(loss)
         return loss if loss is None else self._reducer.mean(torch.tensor(float(loss), dtype=torch.float64)).item()
@@ -165,13 +167,25 @@ class _ReducedClosure:
 def _before_step(optimizer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any] | None:
     """Close the window, and have a closure return the reduced loss. Twice is once: a step may call `super().step()`."""
     reducer: Reducer = optimizer._reducer
-    if not optimizer._skips_synchronize:
-        reducer.close_window()
+    strangers = reducer.strangers(_by_place(optimizer.param_groups))
+    if strangers:
+        reducer.adopt(strangers)
+        # Their gradients are there, but no hook has seen them.
+        reducer.begin_step()
     closure = kwargs["closure"] if "closure" in kwargs else args[1] if len(args) > 1 else None
-    if not callable(closure) or isinstance(closure, _ReducedClosure):
+    if not callable(closure):
+        if not optimizer._skips_synchronize:
+            reducer.before_step()
+        return None
+    if isinstance(closure, _ReducedClosure):
         return None
     reduced = _ReducedClosure(closure, reducer)
     return ((args[0], reduced, *args[2:]), kwargs) if len(args) > 1 else (args, {**kwargs, "closure": reduced})
+
+
+def _after_step(optimizer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Begin a new step."""
+    optimizer._reducer.after_step()
 
 
 def _names(

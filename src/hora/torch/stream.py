@@ -7,7 +7,6 @@ of times on some worker, such as dropout or augmentation, then cannot move the o
 from __future__ import annotations
 
 import hashlib
-import itertools
 import pickle
 import random
 import sys
@@ -18,15 +17,17 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Sampler
 
-_deals = itertools.count()
 
-
-def peek_seeds() -> list[int]:
+def peek_seeds(deal: int) -> list[int]:
     """Derive a seed for each of torch, random and numpy from its present state, without drawing from it.
 
-    A script that seeds one of them alone so keeps what depends on that one reproducible. Every call gives other seeds.
+    A script that seeds one of them alone so keeps what depends on that one reproducible.
+
+    Parameters
+    ----------
+    deal
+        Which loader the seeds are for; each has seeds of its own.
     """
-    deal = next(_deals)
     torch_state = torch.get_rng_state().numpy().tobytes()
     numpy = sys.modules.get("numpy")
     numpy_state = torch_state if numpy is None else pickle.dumps(numpy.random.get_state())

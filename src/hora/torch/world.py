@@ -7,8 +7,10 @@ world is one worker, has no process group, and communication costs nothing.
 from __future__ import annotations
 
 import atexit
+import itertools
 import socket
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 import torch
 import torch.distributed as dist
@@ -36,6 +38,8 @@ class World:
         The process group of all workers; None where there is one worker.
     store
         The key-value store of this round; None for one worker, or where the script made the process group.
+    deals
+        Counts the loaders that were dealt in this round.
     """
 
     rank: int = 0
@@ -47,6 +51,7 @@ class World:
     homogeneous: bool = True
     group: dist.ProcessGroup | None = None
     store: Store | None = None
+    deals: Iterator[int] = field(default_factory=itertools.count)
 
     @property
     def device(self) -> torch.device:

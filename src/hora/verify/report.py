@@ -38,7 +38,9 @@ def _grid(rows: list[tuple[str, str]], names: str, first: str) -> Table:
 
 
 def _evidence(result: Verification) -> list[tuple[str, str]]:
-    rows = [("compared", f"{result.workers} workers with one, {result.steps} steps, in {result.precision}")]
+    rows = []
+    if result.steps:
+        rows.append(("compared", f"{result.workers} workers with one, {result.steps} steps, in {result.precision}"))
     if result.max_relative_difference is not None:
         rows.append(("largest difference", f"{result.max_relative_difference:.1e} of a layer's gradient"))
     if result.noise_floor is not None:

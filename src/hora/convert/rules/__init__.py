@@ -1,4 +1,4 @@
-"""The rules, in the order in which they are applied.
+"""The rules, by what they can do.
 
 Each is a module with ``CODE``, ``TITLE``, ``WHY`` (with what a wrong run showed) and ``detect(program)``, which gives findings:
 with edits that mend them, without any as a note, or with None where nothing can.
@@ -12,8 +12,40 @@ from typing import Protocol, cast
 from hora.convert.finding import Finding
 from hora.convert.program import Program
 from hora.convert.rules import (
-    hr101, hr102, hr103, hr201, hr204, hr205, hr206, hr207, hr301, hr302, hr303, hr304, hr305, hr307, hr309, hr310, hr311, hr401,
-    hr403, hr501, hr502, hr503, hr601, hr602, hr603, hr606, hr901, hr902, hr903, hr904, hr905, hr907, hr908, hr909,
+    hr101,
+    hr102,
+    hr103,
+    hr201,
+    hr204,
+    hr205,
+    hr206,
+    hr207,
+    hr301,
+    hr302,
+    hr303,
+    hr304,
+    hr305,
+    hr307,
+    hr309,
+    hr310,
+    hr311,
+    hr401,
+    hr403,
+    hr501,
+    hr502,
+    hr503,
+    hr601,
+    hr602,
+    hr603,
+    hr606,
+    hr901,
+    hr902,
+    hr903,
+    hr904,
+    hr905,
+    hr907,
+    hr908,
+    hr909,
 )  # fmt: skip
 
 
@@ -26,10 +58,22 @@ class Rule(Protocol):
     detect: Callable[[Program], list[Finding]]
 
 
-RULES = cast(
+GATES = cast("tuple[Rule, ...]", (hr907, hr909))
+"""Rules that nothing else is asked before: whether there is anything here to convert."""
+
+REFUSING = cast(
     "tuple[Rule, ...]",
     (
-        hr101, hr102, hr103, hr201, hr204, hr205, hr206, hr207, hr301, hr302, hr303, hr304, hr305, hr307, hr309, hr310, hr311,
-        hr401, hr403, hr501, hr502, hr503, hr601, hr602, hr603, hr606, hr901, hr902, hr903, hr904, hr905, hr907, hr908, hr909,
+        hr103, hr204, hr205, hr207, hr303, hr304, hr305, hr307, hr309, hr311, hr502, hr503, hr901, hr902, hr903, hr904, hr905, hr908,
     ),
 )  # fmt: skip
+"""Rules that mend nothing yet: where one of them refuses a script, no other can help it."""
+
+MENDING = cast("tuple[Rule, ...]", (hr101, hr102, hr201, hr206, hr301, hr302, hr401, hr601, hr602, hr603, hr403, hr606))
+"""Rules that mend what they find, and those that speak of what is left when nothing more can be mended."""
+
+NOTING = cast("tuple[Rule, ...]", (hr310, hr501))
+"""Rules that only say what the reader should know."""
+
+RULES = tuple(sorted((*GATES, *REFUSING, *MENDING, *NOTING), key=lambda rule: rule.CODE))
+"""All rules, by their codes."""

@@ -1,88 +1,99 @@
-"""HR101: the runtime is initialised before any device is used."""
+"""HR101: the runtime is initialised first."""
 
 from __future__ import annotations
 
 import ast
+from collections.abc import Sequence
 
 from hora.convert.edits import Edit, insert_before
 from hora.convert.finding import Finding
 from hora.convert.program import Program
 from hora.convert.runtime import NAME
-from hora.convert.values import Function, Instance
+from hora.convert.values import Function
 
 CODE = "HR101"
 TITLE = "the runtime is initialised first"
 WHY = "Without it each process trains alone: N copies of one training, each on all the data, none the wiser."
 
+_HARMLESS = (
+    "argparse.",
+    "parser.",
+    "torch.device",
+    "torch.cuda.is_available",
+    "torch.manual_seed",
+    "warnings.",
+    "os.environ",
+)
+
 
 def detect(program: Program) -> list[Finding]:
     """Find a script that does not import the runtime, or does not initialise it."""
     edits: list[Edit] = []
-    name = program.runtime
     if program.imported is None:
-        edits.append(_import(program, f"import {NAME} as {name}"))
+        edits.append(_import(program, f"import {NAME} as {program.runtime}"))
     if not any(program.calls_of(f"{NAME}.init")):
-        edits.append(_init(program, f"{name}.init()"))
+        first = entry(program)
+        lines = [f"{program.runtime}.init()"]
+        if first in program.source.tree.body:
+            lines.append("")
+        edits.append(insert_before(program.source, first, lines))
     if not edits:
         return []
     return [program.finding(CODE, program.source.tree.body[0], "hora.torch is not initialised", edits)]
 
 
 def entry(program: Program) -> ast.stmt:
-    """Give the statement before which the runtime is initialised."""
-    body = program.source.tree.body
-    significant = [statement for statement in body if not _passive(statement) and not _harmless(statement)]
-    main = [statement for statement in significant if _is_main(statement) or _only_call(statement)]
-    if len(significant) == 1 and main:
-        inner = significant[0].body if isinstance(significant[0], ast.If) else significant
-        if len(inner) == 1 or all(_harmless(statement) or _only_call(statement) for statement in inner):
-            function = _called_function(program, inner)
-            if function is not None:
-                first = function.body
-                return first[1] if _docstring(first[0]) and len(first) > 1 else first[0]
-        return inner[0]
-    return next(statement for statement in body if not _passive(statement))
+    """Give the statement before which the runtime is initialised.
+
+    It is the first of the one function through which the script starts, where there is one and nothing else is done
+    outside it; else the first statement of the script that does something.
+    """
+    body: Sequence[ast.stmt] = program.source.tree.body
+    active = [statement for statement in body if not _passive(statement)]
+    busy = [statement for statement in active if not _harmless(statement)]
+    if len(busy) == 1 and isinstance(busy[0], ast.If) and _is_main(busy[0]):
+        body = busy[0].body
+        active = [statement for statement in body if not _passive(statement)] or [body[0]]
+        busy = [statement for statement in active if not _harmless(statement)]
+    if len(busy) == 1:
+        function = _called(program, busy[0])
+        if function is not None:
+            inner = function.body
+            return inner[1] if _docstring(inner[0]) and len(inner) > 1 else inner[0]
+    return active[0] if active else program.source.tree.body[-1]
 
 
-def _called_function(program: Program, block: list[ast.stmt]) -> ast.FunctionDef | None:
-    """Give the one function of the file through which a block starts the training."""
-    starts = {backward.place.context[0] for backward in program.backwards if backward.place.context}
-    found: set[ast.FunctionDef] = set()
-    for statement in block:
-        for node in ast.walk(statement):
-            if node in starts and isinstance(node, ast.Call):
-                for call in program.calls:
-                    if call.node is node:
-                        for thing in call.function.things:
-                            if isinstance(thing, Function) and isinstance(thing.node, ast.FunctionDef):
-                                if isinstance(thing.bound, Instance):
-                                    return None
-                                found.add(thing.node)
-    return found.pop() if len(found) == 1 else None
+def _called(program: Program, statement: ast.stmt) -> ast.FunctionDef | None:
+    """Give the function of the file that a statement does nothing but call."""
+    call = statement.value if isinstance(statement, ast.Expr | ast.Assign) else None
+    if not isinstance(call, ast.Call) or any(isinstance(node, ast.Call) for arg in call.args for node in ast.walk(arg)):
+        return None
+    functions = {thing for one in program.calls_by_node.get(call, ()) for thing in one.function.things}
+    if len(functions) == 1:
+        (function,) = functions
+        if isinstance(function, Function) and function.bound is None and isinstance(function.node, ast.FunctionDef):
+            return function.node
+    return None
 
 
 def _passive(statement: ast.stmt) -> bool:
-    """Whether a top-level statement only defines or imports."""
-    if isinstance(statement, ast.Import | ast.ImportFrom | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+    """Whether a statement only defines, imports or names a constant."""
+    if isinstance(
+        statement, ast.Import | ast.ImportFrom | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Pass
+    ):
         return True
     if _docstring(statement):
         return True
     if isinstance(statement, ast.Assign | ast.AnnAssign):
         return not any(isinstance(node, ast.Call) for node in ast.walk(statement))
-    if isinstance(statement, ast.Try | ast.If):
-        inner = [child for child in ast.iter_child_nodes(statement) if isinstance(child, ast.stmt)]
-        inner += [child for handler in getattr(statement, "handlers", []) for child in handler.body]
-        return not _is_main(statement) and all(_passive(child) or isinstance(child, ast.Pass) for child in inner)
+    if isinstance(statement, ast.Try | ast.If) and not _is_main(statement):
+        inner = [child for child in ast.walk(statement) if isinstance(child, ast.stmt) and child is not statement]
+        return all(_passive(child) for child in inner)
     return False
 
 
-_HARMLESS = ("argparse.", "parser.", "torch.device", "torch.cuda.is_available", "torch.manual_seed", "warnings.")
-
-
 def _harmless(statement: ast.stmt) -> bool:
-    """Whether a top-level statement calls nothing that uses a device, speaks or reads data."""
-    if _is_main(statement):
-        return False
+    """Whether a statement calls nothing that uses a device, reads data or speaks."""
     calls = [node for node in ast.walk(statement) if isinstance(node, ast.Call)]
     return isinstance(statement, ast.Assign | ast.Expr) and all(
         ast.unparse(call.func).startswith(_HARMLESS) for call in calls
@@ -90,7 +101,7 @@ def _harmless(statement: ast.stmt) -> bool:
 
 
 def _docstring(statement: ast.stmt) -> bool:
-    """Whether a statement is a string on its own."""
+    """Whether a statement is a literal on its own."""
     return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
 
 
@@ -99,23 +110,13 @@ def _is_main(statement: ast.stmt) -> bool:
     return isinstance(statement, ast.If) and "__name__" in ast.unparse(statement.test)
 
 
-def _only_call(statement: ast.stmt) -> bool:
-    """Whether a statement is one call."""
-    return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call)
-
-
-def _init(program: Program, line: str) -> Edit:
-    """Put the initialisation first where the script starts."""
-    return insert_before(program.source, entry(program), [line])
-
-
 def _import(program: Program, line: str) -> Edit:
     """Put the import among the script's own: in order where they are in order, else before that of torch."""
-    body = program.source.tree.body
-    imports = [node for node in body if isinstance(node, ast.Import | ast.ImportFrom)]
+    imports = [node for node in program.source.tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
     of_torch = [node for node in imports if _modules(node)[0].split(".")[0] == "torch"]
     if not of_torch:
-        return insert_before(program.source, body[body.index(imports[-1])], [line])
+        after_future = [node for node in imports if _modules(node)[0] != "__future__"]
+        return insert_before(program.source, after_future[-1] if after_future else entry(program), [line])
     first = of_torch[0]
     group = [first]
     for node in reversed(imports[: imports.index(first)]):
@@ -124,9 +125,9 @@ def _import(program: Program, line: str) -> Edit:
         group.insert(0, node)
     plain = [node for node in group if isinstance(node, ast.Import)]
     names = [_modules(node)[0] for node in plain]
-    if plain and names == sorted(names):
+    if plain and names == sorted(names) and (first in plain or len(plain) < len(group)):
         later = [node for node in plain if _modules(node)[0] > NAME]
-        first = later[0] if later else group[group.index(plain[-1])]
+        return insert_before(program.source, later[0] if later else first, [line])
     return insert_before(program.source, first, [line])
 
 

@@ -3,29 +3,181 @@
 from __future__ import annotations
 
 import ast
+import re
 
-from hora.convert.edits import insert_after
+from hora.convert.arguments import literal
+from hora.convert.edits import Edit, insert_after, insert_before, replace
 from hora.convert.finding import Finding
 from hora.convert.program import Program
 from hora.convert.runtime import NAME
+from hora.convert.values import Named, Value
 
 CODE = "HR102"
 TITLE = "a worker uses its own device"
 WHY = "Without it all workers share GPU 0: N times its memory, and slower than one."
 
+_NUMBERED = re.compile(r"cuda:\d+")
+_DEVICE_TAKERS = ("cuda", "to")
+
 
 def detect(program: Program) -> list[Finding]:
+    """Find devices that are the same for all workers."""
+    return [*_own_gpu(program), *_numbered(program), *_positions(program), *_settings(program)]
+
+
+def _own_gpu(program: Program) -> list[Finding]:
     """Find a script that can use CUDA and does not choose the worker's own GPU."""
-    mentions = any(
-        (isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.startswith("cuda"))
-        or (isinstance(node, ast.Attribute) and node.attr == "cuda")
-        for node in ast.walk(program.source.tree)
-    )
-    if not mentions or any(program.calls_of("torch.cuda.set_device")):
+    if any(program.calls_of("torch.cuda.set_device")):
+        return []
+    if not _mentions_cuda(program.source.tree) and not _positions(program):
         return []
     for call in program.calls_of(f"{NAME}.init"):
         statement = program.statement(call.node)
-        lines = ["if torch.cuda.is_available():", f"{program.source.indent}torch.cuda.set_device({program.runtime}.local_rank())"]
-        edit = insert_after(program.source, statement, lines)
-        return [program.finding(CODE, statement, "no GPU of its own is chosen for each worker", [edit])]
+        hvd, indent = program.runtime, program.source.indent
+        lines = ["if torch.cuda.is_available():", f"{indent}torch.cuda.set_device({hvd}.local_rank())"]
+        edits = [insert_after(program.source, statement, lines)]
+        if not _binds_torch(program.source.tree):
+            imported = next(
+                node
+                for node in program.source.tree.body
+                if isinstance(node, ast.Import | ast.ImportFrom) and _of_torch(node)
+            )
+            edits.append(insert_before(program.source, imported, ["import torch"]))
+        return [program.finding(CODE, statement, "no GPU of its own is chosen for each worker", edits)]
     return []
+
+
+def _mentions_cuda(tree: ast.Module) -> bool:
+    """Whether a script says ``cuda`` anywhere."""
+    return any(
+        (isinstance(node, ast.Constant) and isinstance(node.value, str) and re.match(r"cuda\b", node.value) is not None)
+        or (isinstance(node, ast.Attribute) and node.attr == "cuda")
+        or (isinstance(node, ast.alias) and "cuda" in node.name.split("."))
+        for node in ast.walk(tree)
+    )
+
+
+def _binds_torch(tree: ast.Module) -> bool:
+    """Whether the script has the name ``torch``."""
+    aliases = [alias for node in tree.body if isinstance(node, ast.Import) for alias in node.names]
+    return any(alias.name.split(".")[0] == "torch" and alias.asname is None for alias in aliases)
+
+
+def _of_torch(node: ast.Import | ast.ImportFrom) -> bool:
+    """Whether an import is from torch."""
+    names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
+    return any(name.split(".")[0] == "torch" for name in names)
+
+
+def _numbered(program: Program) -> list[Finding]:
+    """Find names of devices with a number, such as ``"cuda:0"``."""
+    found = [
+        node
+        for node in ast.walk(program.source.tree)
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and _NUMBERED.fullmatch(node.value)
+        and not isinstance(program.parents[node], ast.JoinedStr)
+    ]
+    if len({node.value for node in found}) > 1:
+        return [program.finding(CODE, found[-1], "it uses several GPUs by their numbers: not converted", None)]
+    message = "all workers would use one GPU by its name"
+    return [
+        program.finding(CODE, node, message, [replace(program.source, node, _own_name(program, node))])
+        for node in found
+    ]
+
+
+def _own_name(program: Program, node: ast.Constant) -> str:
+    """Give the name of the worker's device: with its number where the runtime is initialised before, else the current one."""
+    quote = program.source.segment(node)[0]
+    quote = quote if quote in "'\"" else '"'
+    if isinstance(program.scope(node), ast.Module) or not _runs_later(program, node):
+        return f"{quote}cuda{quote}"
+    return f"f{quote}cuda:{{{program.runtime}.local_rank()}}{quote}"
+
+
+def _runs_later(program: Program, node: ast.AST) -> bool:
+    """Whether a node is only run once the runtime is initialised: not a default of a parameter."""
+    init = next((call.node for call in program.calls_of(f"{NAME}.init")), None)
+    scope = program.scope(node)
+    if init is None or isinstance(scope, ast.Module | ast.Lambda):
+        return False
+    inside = any(node in ast.walk(statement) for statement in scope.body)
+    same = program.scope(init) is scope
+    return inside and (not same or getattr(node, "lineno", 0) > init.lineno)
+
+
+def _positions(program: Program) -> list[Finding]:
+    """Find devices that are given as a number."""
+    findings: list[Finding] = []
+    hvd = program.runtime
+    for node, calls in program.calls_by_node.items():
+        assert isinstance(node, ast.Call)
+        for argument in _device_arguments(program, node):
+            values = [value for call in calls for value in (program.value(argument, call.place.context),) if value]
+            if values and all(_is_number(value) for value in values):
+                edits: list[Edit] = [replace(program.source, argument, f"{hvd}.local_rank()")]
+                findings.append(program.finding(CODE, argument, "all workers would use one GPU by its number", edits))
+            elif _chosen_by_user(argument, values):
+                message = "the GPU's number comes from a setting: every worker would use the same one"
+                findings.append(program.finding(CODE, argument, message, None))
+    return findings
+
+
+def _device_arguments(program: Program, node: ast.Call) -> list[ast.expr]:
+    """Give the arguments of a call that say which device."""
+    found = [keyword.value for keyword in node.keywords if keyword.arg == "device"]
+    if isinstance(node.func, ast.Attribute) and node.func.attr in _DEVICE_TAKERS and node.args:
+        found.append(node.args[0])
+    names = {thing.name for value in program.values(node.func) for thing in value.things if isinstance(thing, Named)}
+    if "torch.cuda.set_device" in names or ("torch.device" in names and len(node.args) == 1):
+        found += node.args[:1]
+    if "torch.device" in names and len(node.args) == 2:
+        found.append(node.args[1])
+    return found
+
+
+def _is_number(value: Value) -> bool:
+    """Whether a value is a literal number."""
+    number = literal(value)
+    return isinstance(number, int) and not isinstance(number, bool)
+
+
+def _chosen_by_user(node: ast.expr, values: list[Value]) -> bool:
+    """Whether a device's number comes from outside: ``f"cuda:{args.gpu}"``, ``"cuda:" + gpu``, ``"cuda:%d" % gpu``."""
+    if isinstance(node, ast.IfExp):
+        return _chosen_by_user(node.body, values) or _chosen_by_user(node.orelse, values)
+    if not all(value.spread.alike for value in values):
+        return False
+    start: ast.expr | None = None
+    if isinstance(node, ast.JoinedStr) and len(node.values) > 1:
+        start = node.values[0]
+    elif isinstance(node, ast.BinOp):
+        start = node.left
+    elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "format":
+        start = node.func.value
+    return isinstance(start, ast.Constant) and isinstance(start.value, str) and start.value[:5] == "cuda:"
+
+
+def _settings(program: Program) -> list[Finding]:
+    """Find settings that choose devices for the whole process."""
+    findings: list[Finding] = []
+    for node in ast.walk(program.source.tree):
+        if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store) and _visible(node.slice):
+            findings.append(program.finding(CODE, node, "CUDA_VISIBLE_DEVICES is set in the script: remove it", None))
+        elif isinstance(node, ast.Call) and any(_visible(argument) for argument in node.args[:1]):
+            if isinstance(node.func, ast.Attribute) and node.func.attr in ("setdefault", "putenv"):
+                findings.append(
+                    program.finding(CODE, node, "CUDA_VISIBLE_DEVICES is set in the script: remove it", None)
+                )
+    for call in program.calls_of("torch.set_default_tensor_type"):
+        if "cuda" in ast.unparse(call.node):
+            message = "tensors are made on the GPU by default: give the device where they are made"
+            findings.append(program.finding(CODE, call.node, message, None))
+    return findings
+
+
+def _visible(node: ast.expr) -> bool:
+    """Whether an expression is the name of the setting that hides GPUs."""
+    return isinstance(node, ast.Constant) and node.value == "CUDA_VISIBLE_DEVICES"

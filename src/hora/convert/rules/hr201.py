@@ -1,4 +1,4 @@
-"""HR201: every training loader is dealt over the workers, with its own sampler and shuffle kept."""
+"""HR201: training loaders are dealt."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ def detect(program: Program) -> list[Finding]:
             message = "each worker walks all of this evaluation data: right, and no faster than one"
             findings.append(program.finding(CODE, loader.site, message, ()))
         else:
-            findings.append(_finding(program, loader, "each worker walks all of this evaluation data", ", evaluation=True"))
+            findings.append(
+                _finding(program, loader, "each worker walks all of this evaluation data", ", evaluation=True")
+            )
     return findings
 
 
@@ -41,7 +43,9 @@ def _by_one(program: Program, loader: Loader) -> bool:
     arguments = program.facts.given[loader]
     size = arguments.get(1, "batch_size")
     options = {name for name, _ in arguments.keywords}
-    return (size is None and not options & {None, "batch_sampler"}) or (size is not None and literal(size) in (1, None) and not size.sized and not size.number and bool(size.things))
+    return (size is None and not options & {None, "batch_sampler"}) or (
+        size is not None and literal(size) in (1, None) and not size.sized and not size.number and bool(size.things)
+    )
 
 
 def _finding(program: Program, loader: Loader, message: str, options: str) -> Finding:

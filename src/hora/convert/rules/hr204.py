@@ -12,7 +12,11 @@ TITLE = "iterable datasets and endless loaders are sharded"
 WHY = "Each worker would read the whole stream: every sample N times."
 
 
-_STREAMS = ("torch.utils.data.IterableDataset", "torch.utils.data.ChainDataset", "torch.utils.data.dataset.IterableDataset")
+_STREAMS = (
+    "torch.utils.data.IterableDataset",
+    "torch.utils.data.ChainDataset",
+    "torch.utils.data.dataset.IterableDataset",
+)
 
 
 def detect(program: Program) -> list[Finding]:

@@ -1,4 +1,4 @@
-"""HR206: where a batch does not divide by the workers, each slice keeps its weight."""
+"""HR206: uneven slices keep their weight."""
 
 from __future__ import annotations
 

@@ -1,14 +1,16 @@
-"""HR302: all workers start from equal parameters, buffers and optimizer state."""
+"""HR302: all workers start equal."""
 
 from __future__ import annotations
 
 import ast
 
 from hora.convert.edits import insert_after
+from hora.convert.facts import Call
 from hora.convert.finding import Finding
+from hora.convert.networks import WITHOUT_WEIGHTS, is_module
 from hora.convert.program import Program
 from hora.convert.runtime import NAME
-from hora.convert.values import Optimizer, Thing, Weights, plain
+from hora.convert.values import Instance, Loader, Made, Module, Optimizer, Thing, Weights, plain
 
 CODE = "HR302"
 TITLE = "all workers start equal"
@@ -16,35 +18,131 @@ WHY = "Averaged gradients keep equal models equal and different ones different: 
 
 
 def detect(program: Program) -> list[Finding]:
-    """Find models and optimizers that train without a common start."""
-    sent: set[Thing] = set()
+    """Find networks and optimizers that train without a common start."""
+    groups: dict[ast.stmt, list[frozenset[Thing]]] = {}
+    findings: list[Finding] = []
+    for call in program.calls_of(f"{NAME}.DistributedOptimizer"):
+        optimizers = frozenset(plain(thing) for thing in call.result.things if isinstance(thing, Optimizer))
+        if optimizers and all(program.facts.trained_by(one) for one in optimizers if isinstance(one, Optimizer)):
+            anchor = _bound_at(program, call, optimizers)
+            if anchor is None:
+                findings.append(program.finding(CODE, call.node, "the optimizer has no name to broadcast it by", None))
+            else:
+                groups.setdefault(_last(program, anchor), []).append(optimizers)
+    for anchor, choices in groups.items():
+        findings += _start_equal(program, anchor, choices)
+    return findings + _drawn_again(program)
+
+
+def _start_equal(program: Program, anchor: ast.stmt, choices: list[frozenset[Thing]]) -> list[Finding]:
+    """Send out what is trained, after the statement that completes it."""
+    place = next(iter(program.places(anchor)))
+    optimizers = [one for choice in choices for one in choice if isinstance(one, Optimizer)]
+    near = min((one.site for one in optimizers), key=lambda node: getattr(node, "lineno", 0))
+    sent = _sent(program)
+    networks = frozenset(program.root(module) for one in optimizers for module in program.facts.trained_by(one))
+    missing = (networks | _beside(program, anchor)) - sent.keys()
+    names = program.cover(missing, place, near) if missing else []
+    if names is None:
+        return [program.finding(CODE, near, "a network that is trained has no name here to broadcast it by", None)]
+    lines = [f"{program.runtime}.broadcast_parameters({name}.state_dict(), root_rank=0)" for name in names]
+    for choice in choices:
+        if not choice <= sent.keys():
+            name = program.expression(choice, place)
+            lines.append(f"{program.runtime}.broadcast_optimizer_state({name}, root_rank=0)")
+    if not lines:
+        return []
+    edit = insert_after(program.source, anchor, list(dict.fromkeys(lines)))
+    return [program.finding(CODE, near, "workers do not start from one state", [edit])]
+
+
+def _sent(program: Program) -> dict[Thing, int]:
+    """Give what is broadcast in the script as it stands, and when."""
+    sent: dict[Thing, int] = {}
     for call in program.calls_of(f"{NAME}.broadcast_parameters", f"{NAME}.broadcast_optimizer_state"):
         for thing in call.args[0].things if call.args else ():
-            sent.add(thing.module if isinstance(thing, Weights) else thing)
-    findings: list[Finding] = []
-    for optimizer in program.stepping:
-        if not optimizer.wrapped:
+            what = thing.module if isinstance(thing, Weights) else plain(thing)
+            sent[what] = program.order(call.node, call.place.context)
+    return sent
+
+
+def _bound_at(program: Program, call: Call, optimizers: frozenset[Thing]) -> ast.stmt | None:
+    """Give the statement after which a wrapped optimizer has a name: where it is returned, that which takes it."""
+    node: ast.AST = call.node
+    context = call.place.context
+    while True:
+        statement = program.statement(node)
+        place = next((one for one in program.places(statement) if one.context == context), None)
+        if place is not None and not isinstance(statement, ast.Return) and program.expression(optimizers, place):
+            return statement
+        if not context:
+            return None
+        node, context = context[-1], context[:-1]
+
+
+def _last(program: Program, anchor: ast.stmt) -> ast.stmt:
+    """Give the last statement of the block that still makes or loads what is trained, before any training."""
+    block = program.block(anchor)
+    changes = [node for _, _, node, _ in program.facts.changed]
+    chains = [{node, *context} for _, _, node, context in program.facts.changed]
+    wraps = {call.node for call in program.calls_of(f"{NAME}.DistributedOptimizer")}
+    last = anchor
+    for statement in block[block.index(anchor) + 1 :]:
+        nodes = set(ast.walk(statement))
+        if any(nodes & {one.node, *one.place.context} for one in program.backwards):
+            break
+        if nodes & wraps or nodes & set(changes) or any(nodes & chain for chain in chains):
+            last = statement
+    return last
+
+
+def _beside(program: Program, anchor: ast.stmt) -> frozenset[Thing]:
+    """Give the networks that are used beside those that are trained, and that each worker has drawn for itself."""
+    loaded = {program.root(thing) for thing, how, _, _ in program.facts.changed if how == "loaded"}
+    trained = {program.root(one) for modules in program.facts.trained.values() for one in modules}
+    context = next(iter(program.places(anchor))).context
+    found: set[Thing] = set()
+    for thing in program.facts.used:
+        root = program.root(thing)
+        if root in loaded | trained or not isinstance(root, Made) or isinstance(root, Loader) or not is_module(root):
             continue
-        lines: list[str] = []
-        place = program.facts.made[plain(optimizer)]
-        modules = {program.root(module): None for module in program.facts.trained_by(optimizer)}
-        for module in modules:
-            if module not in sent:
-                name = program.expression(frozenset({module}), place, optimizer.site)
-                lines.append(f"{program.runtime}.broadcast_parameters({name}.state_dict(), root_rank=0)")
-        if optimizer not in sent:
-            name = program.expression(frozenset({optimizer}), place)
-            lines.append(f"{program.runtime}.broadcast_optimizer_state({name}, root_rank=0)")
-        if lines:
-            statement = _after(program, optimizer)
-            edit = insert_after(program.source, statement, lines)
-            findings.append(program.finding(CODE, optimizer.site, "workers do not start from one state", [edit]))
-    return findings
+        if isinstance(root, Instance) and not _has_weights(program, root):
+            continue
+        if isinstance(root, Module) and (root.maker.rpartition(".")[2] in WITHOUT_WEIGHTS or _pretrained(root)):
+            continue
+        if root.context == context and getattr(root.site, "lineno", 0) <= anchor.lineno:
+            found.add(root)
+    return frozenset(found)
 
 
-def _after(program: Program, optimizer: Optimizer) -> ast.stmt:
-    """Give the statement after which the optimizer and its models are as they will be trained."""
-    for call in program.calls_of(f"{NAME}.DistributedOptimizer"):
-        if optimizer in call.result.things:
-            return program.statement(call.node)
-    return program.statement(optimizer.site)
+def _has_weights(program: Program, network: Instance) -> bool:
+    """Whether a network of the file has layers or parameters."""
+    held = program.facts.bindings.get(network, {})
+    layers = [thing for value in held.values() for thing in value.things if is_module(thing)]
+    weighty = any(not (isinstance(one, Module) and one.maker.rpartition(".")[2] in WITHOUT_WEIGHTS) for one in layers)
+    return weighty or any(
+        isinstance(node, ast.Attribute | ast.Name)
+        and getattr(node, "attr", getattr(node, "id", "")) in ("Parameter", "register_buffer")
+        for cls in network.cls.lineage
+        for node in ast.walk(cls.node)
+    )
+
+
+def _pretrained(network: Module) -> bool:
+    """Whether a library's network comes with weights."""
+    keywords = network.site.keywords if isinstance(network.site, ast.Call) else []
+    return any(
+        keyword.arg in ("pretrained", "weights")
+        and not (isinstance(keyword.value, ast.Constant) and not keyword.value.value)
+        for keyword in keywords
+    )
+
+
+def _drawn_again(program: Program) -> list[Finding]:
+    """Find networks whose weights each worker draws for itself after they were made equal."""
+    sent = _sent(program)
+    return [
+        program.finding(CODE, node, "weights are drawn anew after the workers were made equal", None)
+        for thing, how, node, context in program.facts.changed
+        if how == "drawn" and program.order(node, context) > sent.get(program.root(thing), 1 << 60)
+    ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 
-from hora.convert.edits import replace
+from hora.convert.edits import Edit, replace
 from hora.convert.finding import Finding
 from hora.convert.program import Program
 from hora.convert.runtime import NAME
@@ -26,16 +26,29 @@ def detect(program: Program) -> list[Finding]:
             continue
         products = [node for node in ast.walk(program.source.tree) if _scales(program, node)]
         message = "the learning rate is multiplied by the number of workers, and the global batch is not"
-        edits = [replace(program.source, node, _kept(program, node)) for node in products if isinstance(node, ast.BinOp)]
+        edits = [_without(program, node) for node in products]
         findings.append(program.finding(CODE, call.node, message, edits or None))
     return findings
 
 
 def _scales(program: Program, node: ast.AST) -> bool:
     """Whether a node multiplies something by the number of workers."""
-    return isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult) and (
-        _is_size(program, node.left) or _is_size(program, node.right)
-    )
+    if isinstance(node, ast.AugAssign):
+        return isinstance(node.op, ast.Mult) and _is_size(program, node.value)
+    sides = (node.left, node.right) if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult) else ()
+    return any(_is_size(program, side) for side in sides)
+
+
+def _without(program: Program, node: ast.AST) -> Edit:
+    """Take the number of workers out of a product, and the statement away where nothing is left of it."""
+    source = program.source
+    statement = program.statement(node)
+    kept = _kept(program, node) if isinstance(node, ast.BinOp) else ""
+    targets = [ast.unparse(target) for target in statement.targets] if isinstance(statement, ast.Assign) else [kept]
+    if statement is node or (isinstance(statement, ast.Assign) and statement.value is node and targets == [kept]):
+        return Edit(source.starts[statement.lineno - 1], source.starts[statement.end_lineno or statement.lineno], "")
+    assert isinstance(node, ast.BinOp)
+    return replace(source, node, kept)
 
 
 def _is_size(program: Program, node: ast.expr) -> bool:

@@ -1,4 +1,4 @@
-"""HR403: decisions are taken alike on all workers."""
+"""HR403: decisions are taken on the global value, alike on all workers."""
 
 from __future__ import annotations
 

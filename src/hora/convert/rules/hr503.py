@@ -7,6 +7,7 @@ import ast
 from hora.convert.finding import Finding
 from hora.convert.losses import refusals
 from hora.convert.program import Program
+from hora.convert.values import plain
 
 CODE = "HR503"
 TITLE = "noise drawn for a batch is sliced, not repeated"
@@ -18,7 +19,11 @@ def detect(program: Program) -> list[Finding]:
     findings = refusals(program, CODE)
     if not program.facts.seeded:
         return findings
-    training = {node for draw in program.facts.draws.values() if draw.loaders & _training(program) for node, _ in draw.place.loops}
+    training = {
+        draw.place.loops[-1][0]
+        for draw in program.facts.draws.values()
+        if draw.place.loops and any(plain(loader) in program.training_loaders for loader in draw.loaders)
+    }
     for (node, _), place in program.facts.noise.items():
         if training & {loop for loop, _ in place.loops}:
             if _in_network(program, node):
@@ -28,16 +33,6 @@ def detect(program: Program) -> list[Finding]:
                 message = "the seed makes all workers draw the same noise for their slices: not converted yet"
                 findings.append(program.finding(CODE, node, message, None))
     return list(dict.fromkeys(findings))
-
-
-def _training(program: Program) -> frozenset[object]:
-    """Give the training loaders, dealt or not."""
-    return frozenset(
-        loader
-        for draw in program.facts.draws.values()
-        for loader in draw.loaders
-        if any(loader.site is one.site for one in program.training_loaders)
-    )
 
 
 def _in_network(program: Program, node: ast.AST) -> bool:

@@ -1,4 +1,4 @@
-"""HR601: metrics are reduced, with their counts."""
+"""HR601: metrics are reduced with their counts."""
 
 from __future__ import annotations
 
@@ -76,7 +76,9 @@ def _reduce_where_read(program: Program) -> list[Finding]:
     findings: list[Finding] = []
     given: list[tuple[ast.stmt, str, str]] = []
     for reading in ordered:
-        earlier = next((name for anchor, line, name in given if line == reading.line and _follows(program, anchor, reading)), None)
+        earlier = next(
+            (name for anchor, line, name in given if line == reading.line and _follows(program, anchor, reading)), None
+        )
         edits: list[Edit] = []
         name = earlier or (reading.base if reading.in_place else _fresh(program, reading, given))
         if earlier is None:
@@ -119,8 +121,15 @@ def _follows(program: Program, anchor: ast.stmt, reading: Reading) -> bool:
 def _refuse(program: Program) -> list[Finding]:
     """Refuse what is neither a sum nor a mean."""
     findings: dict[Finding, None] = {}
+    tests = {
+        node
+        for one in program.facts.escapes.values()
+        if one.decides
+        for part, _ in one.parts
+        for node in ast.walk(part)
+    }
     for escape in program.facts.escapes.values():
-        for part, value in escape.parts:
+        for part, value in escape.parts if escape.node not in tests else ():
             spread = program.deep(value)
             if not dealt(spread) or not spread.local:
                 continue

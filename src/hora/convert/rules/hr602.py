@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import ast
 
-from hora.convert.edits import Edit
+from hora.convert.edits import Edit, insert_before, replace
 from hora.convert.facts import Call
 from hora.convert.finding import Finding
-from hora.convert.guards import guarded, runs
+from hora.convert.guards import guarded, runs, together
 from hora.convert.library import BARS, PICTURES, PRINTERS
 from hora.convert.program import Program
 from hora.convert.values import Foreign, Method, Named, Stream
@@ -16,8 +16,20 @@ CODE = "HR602"
 TITLE = "worker 0 speaks"
 WHY = "Without it each line comes N times."
 
-_SPEAKERS = ("logging.", "wandb.", "tensorboard", "torch.utils.tensorboard", "tensorboardX", "visdom", "mlflow.", *PICTURES)
-_BAR_METHODS = frozenset("set_postfix set_postfix_str set_description set_description_str write".split())
+_SPEAKERS = (
+    "logging.",
+    "loguru.",
+    "mlflow.",
+    "rich.",
+    "tensorboard",
+    "torch.utils.tensorboard",
+    "tensorboardX",
+    "visdom",
+    "mlflow.",
+    *PICTURES,
+)
+_CONDITIONAL = (ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp, ast.IfExp, ast.BoolOp)
+_BAR_METHODS = frozenset(["set_postfix", "set_postfix_str", "set_description", "set_description_str", "write"])
 
 
 def detect(program: Program) -> list[Finding]:
@@ -29,10 +41,11 @@ def detect(program: Program) -> list[Finding]:
     findings += [
         program.finding(CODE, call.node, "every worker shows this progress bar", [_disable(program, call)])
         for call in program.calls_of(*BARS)
-        if not any(keyword.arg in ("disable", None) for keyword in call.node.keywords) and call.node.args
+        if not any(keyword.arg in ("disable", None) for keyword in call.node.keywords)
+        and call.node.args
         and not call.place.alone
     ]
-    return findings
+    return [*findings, *_computed_inside(program), *_runs_of_wandb(program)]
 
 
 def speaks(program: Program, statement: ast.stmt) -> bool:
@@ -56,7 +69,60 @@ def _speaker(call: Call) -> bool:
     return False
 
 
+def _computed_inside(program: Program) -> list[Finding]:
+    """Find what is said of a result that all workers must work out: it is worked out before."""
+    findings: list[Finding] = []
+    for statement, places in program.facts.places.items():
+        if all(place.alone for place in places.values()) or not speaks(program, statement):
+            continue
+        edits: list[Edit] = []
+        for call in _together_inside(program, statement):
+            function = call.func.attr if isinstance(call.func, ast.Attribute) else ast.unparse(call.func)
+            name = program.fresh(f"{function}_result" if function.isidentifier() else "result")
+            edits += [
+                insert_before(program.source, statement, [f"{name} = {program.source.segment(call)}"]),
+                replace(program.source, call, name),
+            ]
+            break
+        if edits:
+            findings.append(program.finding(CODE, statement, "every worker says this", edits))
+    return findings[:1]
+
+
+def _together_inside(program: Program, statement: ast.stmt) -> list[ast.Call]:
+    """Give the calls in a statement, outermost first, in which all workers do something together."""
+    found: list[ast.Call] = []
+    for node in ast.walk(statement):
+        if not isinstance(node, ast.Call) or node is getattr(statement, "value", None) or not together(program, node):
+            continue
+        around = [one for one in program.ancestors(node) if not isinstance(one, ast.stmt)]
+        if not any(isinstance(one, _CONDITIONAL) for one in around):
+            found.append(node)
+    return found
+
+
+def _runs_of_wandb(program: Program) -> list[Finding]:
+    """Find runs that every worker opens with Weights & Biases: all but worker 0's do nothing."""
+    return [
+        program.finding(CODE, call.node, "every worker opens a run of its own", [_without(program, call)])
+        for call in program.calls_of("wandb.init")
+        if not call.place.alone and not any(keyword.arg in ("mode", None) for keyword in call.node.keywords)
+    ]
+
+
+def _without(program: Program, call: Call) -> Edit:
+    """Let the run of every worker but 0 do nothing."""
+    option = f'mode=None if {program.runtime}.rank() == 0 else "disabled"'
+    end = program.source.span(call.node)[1] - 1
+    given = [
+        program.source.span(node)[1] for node in (*call.node.args, *(keyword.value for keyword in call.node.keywords))
+    ]
+    return Edit(max(given), max(given), f", {option}") if given else Edit(end, end, option)
+
+
 def _disable(program: Program, call: Call) -> Edit:
     """Show a progress bar on worker 0 alone."""
-    last = max(program.source.span(node)[1] for node in (*call.node.args, *(keyword.value for keyword in call.node.keywords)))
+    last = max(
+        program.source.span(node)[1] for node in (*call.node.args, *(keyword.value for keyword in call.node.keywords))
+    )
     return Edit(last, last, f", disable={program.runtime}.rank() != 0")

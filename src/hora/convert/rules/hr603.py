@@ -4,20 +4,37 @@ from __future__ import annotations
 
 import ast
 
-from hora.convert.edits import insert_after
+from hora.convert.edits import Edit, insert_after, insert_before, replace
 from hora.convert.facts import Call
 from hora.convert.finding import Finding
 from hora.convert.guards import guarded, runs
 from hora.convert.library import SAVERS
 from hora.convert.program import Program
 from hora.convert.runtime import NAME
-from hora.convert.values import Foreign, Method, Named, Output, WorkerZero
+from hora.convert.values import Foreign, Method, Named, WorkerZero
 
 CODE = "HR603"
 TITLE = "worker 0 writes, and the others wait before they read"
 WHY = "Without it N workers write one file at once, and what is read back may be half of one and half of another."
 
-_READERS = ("torch.load", "numpy.load", "pickle.load", "joblib.load", "json.load")
+_READERS = {
+    "torch.save": frozenset({"torch.load"}),
+    "pickle.dump": frozenset({"pickle.load"}),
+    "joblib.dump": frozenset({"joblib.load"}),
+    "json.dump": frozenset({"json.load"}),
+    "numpy.save": frozenset({"numpy.load"}),
+    "numpy.savez": frozenset({"numpy.load"}),
+    "numpy.savetxt": frozenset({"numpy.loadtxt", "numpy.genfromtxt"}),
+    "shutil.copy": frozenset({"torch.load"}),
+    "shutil.copyfile": frozenset({"torch.load"}),
+}
+_LATER = frozenset({"torch.save", "pickle.dump", "joblib.dump", "json.dump", "shutil.copy", "shutil.copyfile"})
+_DIRECTORIES = frozenset({"os.makedirs", "os.mkdir", "shutil.rmtree"})
+_OPENERS = frozenset({"logging.FileHandler", "logging.basicConfig", "logging.handlers.RotatingFileHandler"})
+_METHODS = frozenset({
+    "savefig", "to_csv", "to_json", "to_pickle", "to_parquet", "mkdir", "unlink", "rmdir", "write_text", "write_bytes",
+    "save_pretrained",
+})  # fmt: skip
 
 
 def detect(program: Program) -> list[Finding]:
@@ -26,67 +43,129 @@ def detect(program: Program) -> list[Finding]:
         program.finding(CODE, run[0], "every worker writes this", guarded(program, run))
         for run in runs(program, lambda statement: writes(program, statement))
     ]
-    return findings or _waits(program)
+    return findings or _opened(program) or _waits(program)
 
 
 def writes(program: Program, statement: ast.stmt) -> bool:
     """Whether a statement writes files and does nothing else."""
     if isinstance(statement, ast.With):
         opens = [item.context_expr for item in statement.items]
-        return all(_opens_to_write(program, node) for node in opens) and all(_inert(program, one) for one in statement.body)
+        return all(_opens_to_write(program, node) for node in opens) and all(_inert(one) for one in statement.body)
     if not isinstance(statement, ast.Expr) or not isinstance(statement.value, ast.Call):
         return False
-    return any(_writer(program, call) for call in program.calls_by_node.get(statement.value, ()))
+    return any(_writer(call) for call in program.calls_by_node.get(statement.value, ()))
 
 
-def _writer(program: Program, call: Call) -> bool:
+def _writer(call: Call) -> bool:
     """Whether a call writes a file, and is not as good done by all."""
+    harmless = any(keyword.arg == "exist_ok" for keyword in call.node.keywords)
     for thing in call.function.things:
         if isinstance(thing, Named) and thing.name in SAVERS:
-            return not any(keyword.arg == "exist_ok" for keyword in call.node.keywords)
-        if isinstance(thing, Method) and isinstance(thing.receiver, Output) and thing.name in ("write", "writelines"):
-            return False
-        if isinstance(thing, Method) and isinstance(thing.receiver, Foreign) and thing.name in ("savefig", "to_csv", "mkdir"):
-            return not any(keyword.arg == "exist_ok" for keyword in call.node.keywords)
+            return not harmless
+        if isinstance(thing, Method) and isinstance(thing.receiver, Foreign) and thing.name in _METHODS:
+            return not harmless
     return False
 
 
 def _opens_to_write(program: Program, node: ast.expr) -> bool:
     """Whether an expression opens a file to write."""
-    if not isinstance(node, ast.Call):
+    if not isinstance(node, ast.Call) or not node.args:
         return False
     mode = node.args[1] if len(node.args) > 1 else next((k.value for k in node.keywords if k.arg == "mode"), None)
     opens = any(Named("builtins.open") in value.things for value in program.values(node.func))
-    return opens and isinstance(mode, ast.Constant) and isinstance(mode.value, str) and bool(set(mode.value) & set("wax"))
+    return (
+        opens and isinstance(mode, ast.Constant) and isinstance(mode.value, str) and bool(set(mode.value) & set("wax"))
+    )
 
 
-def _inert(program: Program, statement: ast.stmt) -> bool:
-    """Whether a statement only calls things: it binds no name and leaves nothing."""
+def _inert(statement: ast.stmt) -> bool:
+    """Whether a statement binds no name that may be read elsewhere, and leaves nothing."""
     nodes = list(ast.walk(statement))
-    binds = any(isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) for node in nodes)
+    binds = any(
+        isinstance(node, ast.Name | ast.Attribute | ast.Subscript) and isinstance(node.ctx, ast.Store) for node in nodes
+    )
     leaves = any(isinstance(node, ast.Return | ast.Break | ast.Continue | ast.Yield | ast.YieldFrom) for node in nodes)
-    return not leaves and (not binds or isinstance(statement, ast.For))
+    return not leaves and not binds
+
+
+def _opened(program: Program) -> list[Finding]:
+    """Find files that every worker opens to write and that no guard can hold: all but worker 0 write to nowhere."""
+    findings: list[Finding] = []
+    for call in program.calls_of("builtins.open"):
+        path = call.node.args[0] if call.node.args else None
+        if path is None or call.place.alone or not _opens_to_write(program, call.node):
+            continue
+        if isinstance(path, ast.IfExp) and any(WorkerZero() in value.things for value in program.values(path.test)):
+            continue
+        text = program.source.segment(path)
+        text = (
+            text
+            if isinstance(path, ast.Name | ast.Constant | ast.Attribute | ast.Call | ast.Subscript)
+            else f"({text})"
+        )
+        edits = [replace(program.source, path, f"{text} if {program.runtime}.rank() == 0 else os.devnull")]
+        if "os" not in program.names:
+            edits.append(_import_os(program))
+        findings.append(program.finding(CODE, call.node, "every worker opens this file to write", edits))
+        break
+    return findings
+
+
+def _import_os(program: Program) -> Edit:
+    """Import ``os`` before the first import of the script that is not from the future."""
+    imports = [node for node in program.source.tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+    first = next(node for node in imports if getattr(node, "module", "") != "__future__")
+    return insert_before(program.source, first, ["import os"])
 
 
 def _waits(program: Program) -> list[Finding]:
-    """Find guarded writes after which another worker may read the file."""
+    """Find guarded writes after which another worker may read the file, or write in the directory."""
     findings: list[Finding] = []
-    order = {call.node: place for place, call in enumerate(program.calls)}
-    readers = [call for call in program.calls_of(*_READERS) if not call.place.alone]
     for call in program.calls:
-        if not call.place.alone or not any(isinstance(t, Named) and t.name in SAVERS for t in call.function.things):
+        names = {thing.name for thing in call.function.things if isinstance(thing, Named)}
+        if not call.place.alone or not names & SAVERS:
             continue
-        later = [one for one in readers if order[one.node] > order[call.node] or set(one.place.loops) & set(call.place.loops)]
         guard = _guard(program, call.node)
-        if not later or guard is None or _followed_by_barrier(program, guard):
+        if guard is None or _waits_beside(program, guard, 1):
             continue
+        readers = [one for name in names for one in program.calls if _reads(program, name, call, one)]
+        later = [one for one in readers if not one.place.alone and _may_follow(program, call, one)]
         place = next(iter(program.places(guard)), call.place)
-        edits = [insert_after(program.source, guard, [f"{program.runtime}.barrier()"])] if place.control.alike else None
-        message = "what worker 0 writes here is read later by all: they wait for it"
-        if edits is None:
-            message = "what worker 0 may write here is read later by all, who cannot tell whether to wait"
-        findings.append(program.finding(CODE, call.node, message, edits))
+        message = "what worker 0 writes here may be read by the others before it is written"
+        if later and place.control.alike:
+            edits = [insert_after(program.source, guard, [f"{program.runtime}.barrier()"])]
+            return [program.finding(CODE, call.node, message, edits)]
+        for reader in later:
+            statement = program.statement(reader.node)
+            if not reader.place.control.alike:
+                findings.append(program.finding(CODE, reader.node, "workers may part before they read this file", None))
+            elif not _waits_beside(program, statement, -1):
+                edits = [insert_before(program.source, statement, [f"{program.runtime}.barrier()"])]
+                return [program.finding(CODE, reader.node, message, edits)]
     return findings
+
+
+def _reads(program: Program, writer: str, write: Call, read: Call) -> bool:
+    """Whether a call may read what a writer wrote, or write in a directory that it made or removed."""
+    names = {thing.name for thing in read.function.things if isinstance(thing, Named)}
+    if writer in _DIRECTORIES:
+        return any(name in _OPENERS or name.endswith("SummaryWriter") for name in names)
+    if not names & _READERS.get(writer, frozenset()):
+        return False
+    paths = [_path(write.node, 1 if writer in _LATER else 0), _path(read.node, 0)]
+    literals = {path.value for path in paths if isinstance(path, ast.Constant)}
+    return len(literals) < 2
+
+
+def _path(node: ast.Call, position: int) -> ast.expr | None:
+    """Give the argument that says which file."""
+    return node.args[position] if len(node.args) > position else None
+
+
+def _may_follow(program: Program, write: Call, read: Call) -> bool:
+    """Whether a read may come after a write."""
+    later = program.order(read.node, read.place.context) > program.order(write.node, write.place.context)
+    return later or bool(set(read.place.loops) & set(write.place.loops))
 
 
 def _guard(program: Program, node: ast.AST) -> ast.If | None:
@@ -97,13 +176,13 @@ def _guard(program: Program, node: ast.AST) -> ast.If | None:
     return None
 
 
-def _followed_by_barrier(program: Program, guard: ast.If) -> bool:
-    """Whether workers wait for each other directly after a guard."""
-    block = program.block(guard)
-    after = block[block.index(guard) + 1 :][:1]
-    return any(
-        isinstance(one, ast.Expr)
-        and isinstance(one.value, ast.Call)
-        and any(Named(f"{NAME}.barrier") in value.things for value in program.values(one.value.func))
-        for one in after
+def _waits_beside(program: Program, statement: ast.stmt, step: int) -> bool:
+    """Whether workers wait for each other directly after a statement, or directly before it."""
+    block = program.block(statement)
+    at = block.index(statement) + step
+    beside = block[at] if 0 <= at < len(block) else None
+    return (
+        isinstance(beside, ast.Expr)
+        and isinstance(beside.value, ast.Call)
+        and any(Named(f"{NAME}.barrier") in value.things for value in program.values(beside.value.func))
     )

@@ -12,12 +12,12 @@ TITLE = "a script that is distributed already is left alone"
 WHY = "Two libraries would each cut the batch and each average the gradients."
 
 
-_MODULES = frozenset(
-    "horovod accelerate lightning pytorch_lightning deepspeed fairscale colossalai megatron bagua torch_xla smdistributed"
-    " catalyst composer".split()
-)
+_MODULES = frozenset({
+    "horovod", "accelerate", "lightning", "pytorch_lightning", "deepspeed", "fairscale", "colossalai", "megatron",
+    "bagua", "torch_xla", "smdistributed", "catalyst", "composer",
+})  # fmt: skip
 _NAMES = frozenset(
-    "init_process_group DistributedDataParallel DistributedSampler FullyShardedDataParallel fully_shard".split()
+    ["init_process_group", "DistributedDataParallel", "DistributedSampler", "FullyShardedDataParallel", "fully_shard"]
 )
 
 
@@ -42,4 +42,6 @@ def _used(node: ast.AST) -> str | None:
         return next((alias.name for alias in node.names if alias.name in _NAMES), None)
     if isinstance(node, ast.Attribute) and node.attr in _NAMES:
         return node.attr
+    if isinstance(node, ast.Call) and ast.unparse(node.func) in ("mp.spawn", "torch.multiprocessing.spawn"):
+        return ast.unparse(node.func)
     return None

@@ -1,0 +1,88 @@
+"""The script's own modules: files beside it that it imports are read and followed, and never edited.
+
+What a network in ``models.py`` computes decides whether the script can be converted; so its file is read as Python would
+find it: in the script's directory, in its package, or in the directories above it up to the project's.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hora.convert.source import Source, parse, read
+from hora.errors import HoraError
+
+LIMIT = 200
+_PROJECT = (".git", "pyproject.toml", "setup.py", "setup.cfg")
+_INSTALLED = frozenset({"torch", "torchvision", "numpy", "datasets", "transformers", "timm", "tqdm", "wandb", "sklearn"})
+
+
+class Modules:
+    """The modules of one script, read when they are first imported.
+
+    Parameters
+    ----------
+    script
+        The script.
+    """
+
+    def __init__(self, script: Source) -> None:
+        self.sources: dict[Path, Source] = {script.path.resolve(): script}
+        self.beside = script.path.resolve().parent
+        self.above = _project(self.beside)
+
+    def find(self, name: str, level: int, importer: Path) -> Source | None:
+        """Give the source of a module, or None where it is not one of the script's own.
+
+        Parameters
+        ----------
+        name
+            Its dotted name, without the leading dots of a relative import.
+        level
+            The number of those dots.
+        importer
+            The file that imports it.
+        """
+        if level:
+            package = importer.resolve().parent
+            for _ in range(level - 1):
+                package = package.parent
+            return self._read(package, name)
+        roots = [self.beside]
+        if name.split(".")[0] not in _INSTALLED:
+            roots += self.above
+        for root in roots:
+            found = self._read(root, name) if name else None
+            if found is not None:
+                return found
+        return None
+
+    def _read(self, root: Path, name: str) -> Source | None:
+        """Read a module under a directory: a file, or a package's ``__init__.py``, which may be missing."""
+        base = root.joinpath(*name.split(".")) if name else root
+        for path in (base.with_suffix(".py") if name else base / "__init__.py", base / "__init__.py"):
+            if path.is_file():
+                return self._source(path)
+        if base.is_dir() and any(base.glob("*.py")):
+            return self.sources.setdefault(base, parse("", path=base / "__init__.py"))
+        return None
+
+    def _source(self, path: Path) -> Source | None:
+        """Read a file once; None where it cannot be read, as for a script of Python 2."""
+        if path not in self.sources:
+            if len(self.sources) >= LIMIT:
+                return None
+            try:
+                self.sources[path] = read(path, "follow")
+            except HoraError:
+                return None
+        return self.sources[path]
+
+
+def _project(directory: Path) -> list[Path]:
+    """Give the directories above one, up to that of its project; none where no project is to be seen."""
+    above = list(directory.parents)[:5]
+    here = [directory, *above]
+    for place, candidate in enumerate(here):
+        if any((candidate / name).exists() for name in _PROJECT):
+            return here[1 : place + 1]
+    return []

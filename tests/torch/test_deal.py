@@ -1,0 +1,373 @@
+"""Each global batch holds what one worker would have had, cut in slices; the weights make the slices' mean its mean."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import random
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    RandomSampler,
+    Sampler,
+    SequentialSampler,
+    Subset,
+    SubsetRandomSampler,
+    WeightedRandomSampler,
+)
+from torch.utils.data.distributed import DistributedSampler
+
+import hora.torch as hvd
+from hora.errors import HoraError
+from hora.torch.deal import DealtBatchSampler
+
+
+class Numbers(Dataset):
+    def __init__(self, length):
+        self.length = length
+
+    def __len__(self):
+        return self.length
+
+    def __getitem__(self, index):
+        return index
+
+
+class Noisy(Numbers):
+    """Augments: each sample comes with a random number of each library."""
+
+    def __getitem__(self, index):
+        return index, torch.rand(()).item(), random.random(), np.random.rand()
+
+
+class NumpyBatches:
+    """A batch sampler of the script's own: no Sampler, eager, and it draws from numpy and random."""
+
+    def __init__(self, length):
+        self.length = length
+
+    def __len__(self):
+        return 4
+
+    def __iter__(self):
+        order = np.random.permutation(self.length)
+        random.shuffle(order)
+        return iter(np.array_split(order, 4))
+
+
+class OwnGenerators(Sampler):
+    """A sampler that holds generators of all the libraries, seeded by the operating system."""
+
+    def __init__(self, length):
+        self.length = length
+        self.rng = np.random.default_rng()
+        self.python = random.Random()
+        self.torch = torch.Generator()
+        self.torch.seed()
+
+    def __len__(self):
+        return self.length
+
+    def __iter__(self):
+        yield from self.rng.permutation(self.length).tolist()
+        yield self.python.randrange(self.length)
+        yield int(torch.randint(self.length, (), generator=self.torch))
+
+
+def weighted(length):
+    return WeightedRandomSampler(torch.arange(1.0, length + 1), length)
+
+
+def generator():
+    generator = torch.Generator()
+    generator.seed()
+    return generator
+
+
+LOADERS = {
+    "shuffle": lambda: DataLoader(Numbers(22), batch_size=5, shuffle=True),
+    "in order": lambda: DataLoader(Numbers(22), batch_size=5),
+    "drop_last": lambda: DataLoader(Numbers(22), batch_size=5, shuffle=True, drop_last=True),
+    "weighted": lambda: DataLoader(Numbers(22), batch_size=5, sampler=weighted(22)),
+    "subset": lambda: DataLoader(Numbers(22), batch_size=5, sampler=SubsetRandomSampler(range(3, 20))),
+    "batch sampler": lambda: DataLoader(Numbers(22), batch_sampler=BatchSampler(RandomSampler(range(22)), 7, False)),
+    "own batches": lambda: DataLoader(Numbers(22), batch_sampler=NumpyBatches(22)),
+    "generator": lambda: DataLoader(Numbers(22), batch_size=5, shuffle=True, generator=generator()),
+    "sampler's generator": lambda: DataLoader(
+        Numbers(22), batch_size=5, sampler=RandomSampler(range(22), generator=generator())
+    ),
+    "own generators": lambda: DataLoader(Numbers(22), batch_size=5, sampler=OwnGenerators(22)),
+    "loader workers": lambda: DataLoader(Numbers(22), batch_size=5, shuffle=True, num_workers=2),
+    "persistent": lambda: DataLoader(
+        Numbers(22), batch_size=5, shuffle=True, num_workers=2, persistent_workers=True, prefetch_factor=1
+    ),
+}
+
+
+def walk(kind, epochs):
+    """Return, for each epoch, the batches that this worker got with their weights."""
+    random.seed(hvd.rank())
+    np.random.seed(hvd.rank())
+    torch.manual_seed(hvd.rank())
+    loader = hvd.deal(LOADERS[kind]())
+    seen = []
+    for epoch in range(epochs):
+        batches = []
+        for batch in loader:
+            # As dropout would on some worker only.
+            torch.rand(hvd.rank() + epoch)
+            random.random()
+            batches.append((batch.tolist(), loader.weight))
+        seen.append(batches)
+    return seen, len(loader), loader.batch_size
+
+
+def join(walks):
+    """Put the workers' slices together again: for each epoch the global batches."""
+    epochs = zip(*(seen for seen, _, _ in walks), strict=True)
+    return [
+        [flatten(batch for batch, weight in parts if weight) for parts in zip(*epoch, strict=True)] for epoch in epochs
+    ]
+
+
+def flatten(lists):
+    return list(itertools.chain.from_iterable(lists))
+
+
+@pytest.mark.parametrize("kind", LOADERS)
+def test_any_number_of_workers_walks_the_same_global_batches(pool, kind):
+    one = pool.run(walk, kind, 3, size=1)
+    if kind in ("generator", "sampler's generator", "own generators"):
+        # Seeded by the operating system, so only workers of one run agree.
+        one = None
+    for size in (2, 3):
+        walks = pool.run(walk, kind, 3, size=size)
+        batches = join(walks)
+        plain = LOADERS[kind]()
+        assert {(length, batch_size) for _, length, batch_size in walks} == {(len(plain), plain.batch_size)}
+        assert [len(epoch) for epoch in batches] == [len(plain)] * 3 or kind == "own generators"
+        if one is not None:
+            assert batches == join(one)
+        for worker, (seen, _, _) in enumerate(walks):
+            for epoch, whole in zip(seen, batches, strict=True):
+                for (batch, weight), full in zip(epoch, whole, strict=True):
+                    start, end = len(full) * worker // size, len(full) * (worker + 1) // size
+                    assert batch == (full[start:end] or full)
+                    assert weight == size * (end - start) / len(full)
+        if kind not in ("in order", "weighted", "subset", "own generators"):
+            assert [sorted(flatten(epoch)) for epoch in batches] == [list(range(22))] * 3 or kind == "drop_last"
+        if kind != "in order":
+            assert batches[0] != batches[1] != batches[2]
+
+
+def test_the_order_does_not_depend_on_loader_workers(pool):
+    batches = [join(pool.run(walk, kind, 2, size=2)) for kind in ("shuffle", "loader workers", "persistent")]
+    assert batches[0] == batches[1] == batches[2]
+
+
+def states_around(kind):
+    torch.manual_seed(5)
+    random.seed(5)
+    np.random.seed(5)
+    states = [torch.get_rng_state().tolist(), random.getstate(), repr(np.random.get_state())]
+    loader = hvd.deal(LOADERS[kind]())
+    list(loader)
+    return states == [torch.get_rng_state().tolist(), random.getstate(), repr(np.random.get_state())]
+
+
+@pytest.mark.parametrize("kind", ["shuffle", "own batches"])
+def test_dealing_and_walking_leave_the_script_s_random_numbers_alone(pool, kind):
+    assert pool.run(states_around, kind, size=1) == [True]
+    assert pool.run(states_around, kind, size=2) == [True, True]
+
+
+def two_loaders():
+    torch.manual_seed(1)
+    first, second = (hvd.deal(DataLoader(Numbers(30), batch_size=30, shuffle=True)) for _ in range(2))
+    return next(iter(first)).tolist(), next(iter(second)).tolist()
+
+
+def test_two_loaders_have_streams_of_their_own(pool):
+    for first, second in pool.run(two_loaders, size=2):
+        assert first != second
+
+
+def early_breaks(num_workers):
+    torch.manual_seed(1)
+    loader = hvd.deal(DataLoader(Numbers(40), batch_size=5, shuffle=True, num_workers=num_workers))
+    seen = []
+    for stop in (1, 3, 8):
+        for index, batch in enumerate(loader, 1):
+            seen.append((batch.tolist(), loader.weight))
+            if index == stop:
+                break
+    return seen
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_weights_stay_with_their_batches_after_an_early_end(pool, num_workers):
+    walks = pool.run(early_breaks, num_workers, size=2)
+    for mine, other in zip(*walks, strict=True):
+        assert len(mine[0]) + len(other[0]) == 5
+        assert (mine[1], other[1]) == (2 * 2 / 5, 2 * 3 / 5)
+    assert sorted(flatten(batch for walk in walks for batch, _ in walk[4:])) == list(range(40))
+
+
+def two_at_once():
+    torch.manual_seed(1)
+    loader = hvd.deal(DataLoader(Numbers(11), batch_size=4, shuffle=True))
+    return [(a.tolist(), b.tolist(), loader.weight) for a, b in zip(loader, loader, strict=True)]
+
+
+def test_two_iterators_at_once(pool):
+    for size in (1, 2):
+        walks = pool.run(two_at_once, size=size)
+        for side in (0, 1):
+            assert sorted(flatten(step[side] for walk in walks for step in walk)) == list(range(11))
+        assert any(step[0] != step[1] for step in walks[0])
+        assert [step[2] for step in walks[0]] == [1.0, 1.0, 1.0 if size == 1 else 2 / 3]
+
+
+def few_samples(evaluation):
+    loader = hvd.deal(DataLoader(Numbers(6), batch_size=4), evaluation=evaluation)
+    return [(batch.tolist(), loader.weight) for batch in loader], len(loader)
+
+
+def test_a_worker_without_samples_borrows_them_with_weight_0(pool):
+    walks = pool.run(few_samples, False, size=4)
+    assert [seen for seen, _ in walks] == [
+        [([0], 1.0), ([4, 5], 0.0)],
+        [([1], 1.0), ([4], 2.0)],
+        [([2], 1.0), ([4, 5], 0.0)],
+        [([3], 1.0), ([5], 2.0)],
+    ]
+    assert {length for _, length in walks} == {2}
+
+
+def test_in_evaluation_a_worker_without_samples_gets_no_batch(pool):
+    walks = pool.run(few_samples, True, size=4)
+    assert [[batch for batch, _ in seen] for seen, _ in walks] == [[[0]], [[1], [4]], [[2]], [[3], [5]]]
+    assert {length for _, length in walks} == {2}
+
+
+def augmentation(own_generator, num_workers):
+    torch.manual_seed(3)
+    kept = torch.Generator().manual_seed(hvd.rank()) if own_generator else None
+    loader = hvd.deal(DataLoader(Noisy(8), batch_size=4, num_workers=num_workers, generator=kept))
+    return [torch.stack([x.double() for x in batch[1:]]).tolist() for _ in range(2) for batch in loader]
+
+
+def test_loader_workers_augment_differently_on_each_worker(pool):
+    first, second = pool.run(augmentation, False, 2, size=2)
+    assert first != second
+    numbers = [number for batch in first for library in batch for number in library]
+    assert len(set(numbers)) == len(numbers), "an epoch repeats the numbers of another"
+    # A generator of the script's own decides, as it did for one worker.
+    first, second = pool.run(augmentation, True, 2, size=2)
+    assert first == second
+
+
+class Doubling(DataLoader):
+    """A script's own loader class, with an attribute and a generator for an iterator."""
+
+    def __init__(self, *args, factor, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.factor = factor
+
+    def __iter__(self):
+        for batch in super().__iter__():
+            yield batch * self.factor
+
+
+def subclass():
+    loader = Doubling(Numbers(5), batch_size=4, factor=2)
+    dealt = hvd.deal(loader)
+    assert isinstance(dealt, Doubling)
+    assert type(dealt).__name__ == "Doubling"
+    assert dealt is not loader
+    assert type(loader) is Doubling
+    assert len(next(iter(loader))) == 4
+    assert hvd.deal(dealt) is dealt
+    return [(batch.tolist(), dealt.weight) for batch in dealt], dealt.factor, len(copy.copy(dealt))
+
+
+def test_a_subclass_keeps_its_class_and_attributes(pool):
+    assert pool.run(subclass, size=2) == [
+        ([([0, 2], 1.0), ([8], 0.0)], 2, 2),
+        ([([4, 6], 1.0), ([8], 2.0)], 2, 2),
+    ]
+
+
+def replaced_batches():
+    loader = hvd.deal(DataLoader(Numbers(8), batch_size=4, shuffle=True))
+    assert isinstance(loader.batch_sampler, DealtBatchSampler)
+    loader.batch_sampler.batches = [[7, 6, 5, 4], (3, 2)]
+    return [batch.tolist() for batch in loader]
+
+
+def test_an_observer_can_put_its_own_batches_in(pool):
+    assert pool.run(replaced_batches, size=2) == [[[7, 6], [3]], [[5, 4], [2]]]
+
+
+class Stream(IterableDataset):
+    def __iter__(self):
+        yield from range(3)
+
+
+class Stale(DataLoader):
+    """Hands out batches of an iterator that it made when it was constructed."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.kept = super().__iter__()
+
+    def __iter__(self):
+        return self.kept
+
+
+@pytest.mark.parametrize(
+    ("loader", "message"),
+    [
+        (lambda: DataLoader(Stream(), batch_size=2), "Stream is an IterableDataset"),
+        (lambda: DataLoader(Numbers(3), batch_size=None), "the loader of Numbers has batch_size=None"),
+        (
+            lambda: DataLoader(Numbers(3), sampler=DistributedSampler(Numbers(3), num_replicas=2, rank=0)),
+            "has a DistributedSampler, so it is sharded already",
+        ),
+        (lambda: [1, 2, 3], "list is no DataLoader"),
+    ],
+)
+def test_what_cannot_be_dealt_is_refused_by_name(loader, message):
+    hvd.init()
+    try:
+        with pytest.raises(HoraError, match=message):
+            hvd.deal(loader())
+    finally:
+        hvd.shutdown()
+
+
+def test_a_loader_that_goes_around_its_batch_sampler_is_refused():
+    hvd.init()
+    try:
+        loader = hvd.deal(Stale(Numbers(4), batch_size=2))
+        with pytest.raises(HoraError, match="Stale hands out batches that its batch sampler did not make"):
+            next(iter(loader))
+    finally:
+        hvd.shutdown()
+
+
+def different_lengths():
+    data = Subset(Numbers(20), range(10 + hvd.rank()))
+    hvd.deal(DataLoader(data, sampler=SequentialSampler(data), batch_size=2))
+
+
+def test_loaders_of_different_lengths_raise_on_every_worker(pool):
+    for outcome in pool.outcomes(different_lengths, size=2):
+        assert isinstance(outcome.error, hvd.HorovodInternalError)
+        assert "worker 0 has a dataset of 10 samples, worker 1 has a dataset of 11 samples" in str(outcome.error)
