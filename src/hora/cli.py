@@ -159,4 +159,10 @@ def _nothing() -> Iterator[None]:
 
 
 def _print_json(result: Any) -> None:
-    print(json.dumps(dataclasses.asdict(result), indent=2, default=str))
+    fields = {field.name: getattr(result, field.name) for field in dataclasses.fields(result)}
+    public = {name: value for name, value in fields.items() if not name.startswith("_")}
+    print(json.dumps(public, indent=2, default=_as_json))
+
+
+def _as_json(value: Any) -> Any:
+    return dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else str(value)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
@@ -23,7 +23,7 @@ def show(result: Verification, console: Console) -> None:
             console.print(f"{name}: {value}", soft_wrap=True, highlight=False, markup=False)
         return
     colour = _COLOURS[result.verdict]
-    rows = [_grid(answers, "bold", f"bold {colour}"), Text(), _grid(_evidence(result), "dim", "")]
+    rows: list[RenderableType] = [_grid(answers, "bold", f"bold {colour}"), Text(), _grid(_evidence(result), "dim", "")]
     console.print(Panel(Group(*rows), border_style=colour, title="hora verify"))
 
 
