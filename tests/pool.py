@@ -33,8 +33,7 @@ class Pool:
     """Worker processes that live as long as the test session.
 
     `run` calls a function on the first `size` workers, each in a fresh round of `hvd.init()` and `hvd.shutdown()`. The
-    function travels by reference, so it must stand at the top of a test module. After a death or a hang the next call
-    starts new workers.
+    function travels by reference, so it must stand at the top of a test module. One that dies or hangs is replaced.
     """
 
     def __init__(self) -> None:
@@ -82,7 +81,10 @@ class Pool:
         init: bool = True,
     ) -> list[Outcome]:
         """Return what became of `function(*args)` on each worker; for tests that expect errors. See `run`."""
-        self._start(size)
+        while len(self._processes) < size:
+            process, connection = _start_worker()
+            self._processes.append(process)
+            self._connections.append(connection)
         port = self._ports.setdefault(size, _free_port())
         for rank in range(size):
             variables = {**_torchrun_variables(rank, size, port), **(env or {})}
@@ -97,8 +99,12 @@ class Pool:
                 outcomes[rank] = _receive(rank, connection)  # type: ignore[arg-type]
             if not ready:
                 outcomes |= {rank: Outcome(rank, traceback=f"hung for {timeout:g} s") for rank in waiting.values()}
-        if any(outcome.traceback and outcome.error is None for outcome in outcomes.values()):
-            self.close()
+        lost = [rank for rank, outcome in outcomes.items() if outcome.traceback and outcome.error is None]
+        for rank in lost:
+            self._replace(rank)
+        if lost:
+            # Their stores were lost with them, or still hold what they left.
+            self._ports.clear()
         return [outcomes[rank] for rank in range(size)]
 
     def close(self) -> None:
@@ -110,18 +116,23 @@ class Pool:
             if process.is_alive():
                 process.kill()
                 process.join()
-        self._processes, self._connections, self._ports = [], [], {}
 
-    def _start(self, size: int) -> None:
-        """Start the workers that are missing."""
-        context = multiprocessing.get_context("spawn")
-        while len(self._processes) < size:
-            ours, theirs = context.Pipe()
-            process = context.Process(target=_serve, args=(theirs,))
-            process.start()
-            theirs.close()
-            self._processes.append(process)
-            self._connections.append(ours)
+    def _replace(self, rank: int) -> None:
+        """Put a new worker in the place of one that is lost."""
+        self._connections[rank].close()
+        self._processes[rank].kill()
+        self._processes[rank].join()
+        self._processes[rank], self._connections[rank] = _start_worker()
+
+
+def _start_worker() -> tuple[multiprocessing.process.BaseProcess, Connection[Any, Any]]:
+    """Start a worker; return it and the connection to it."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_serve, args=(theirs,))
+    process.start()
+    theirs.close()
+    return process, ours
 
 
 def _receive(rank: int, connection: Connection[Any, Any]) -> Outcome:

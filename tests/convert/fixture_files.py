@@ -1,7 +1,7 @@
-"""The fixtures of the rules: ``HR301/case.in.py``, what it becomes in ``case.out.py``, and what is found in ``case.findings``.
+"""The fixtures of the rules: ``HR301/case.in.py``, what it becomes (``.out.py``) and what is found (``.findings``).
 
-A refused case has no ``.out.py``. ``python tests/convert/fixture_files.py`` writes both files of every case anew: read the
-difference before you keep it.
+A refused case has no ``.out.py``. ``python tests/convert/fixture_files.py`` writes both files of every case anew: read
+the difference before you keep it.
 """
 
 from __future__ import annotations

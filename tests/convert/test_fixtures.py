@@ -6,8 +6,8 @@ import ast
 from pathlib import Path
 
 import pytest
-
 from fixture_files import ROOT, cases, findings, found, output
+
 from hora.convert import convert
 from hora.convert.rules import RULES
 

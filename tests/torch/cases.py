@@ -80,10 +80,6 @@ def predivide():
     yield from plain(gradient_predivide_factor=2.0)
 
 
-def named():
-    yield from plain(named_parameters=network().named_parameters()) if hvd.size() == 0 else plain()
-
-
 def uneven():
     model = network()
     optimizer = sgd(model)
@@ -548,7 +544,8 @@ def dtypes():
         optimizer.step()
 
 
-def sparse(kind, as_dense=False):
+def sparse(kind, as_dense=False, lookers=(BATCH, BATCH // 4, 0, BATCH)):
+    """The first samples look at the table, at each step so many: all, those of worker 0, none."""
     torch.manual_seed(0)
     table, head = nn.Embedding(20, 4, sparse=True), nn.Linear(4, 3)
     if kind == "together":
@@ -559,12 +556,11 @@ def sparse(kind, as_dense=False):
         ]
     else:
         optimizers = [hvd.DistributedOptimizer(torch.optim.SparseAdam(table.parameters(), lr=0.1)), sgd(head)]
-    for step in range(4):
+    for number in lookers:
         tokens = own(torch.randint(20, (BATCH, 2)))
         for optimizer in optimizers:
             optimizer.zero_grad()
-        # At step 1 worker 0 alone looks at the table, at step 2 nobody does.
-        looking = own(torch.arange(BATCH) < {0: BATCH, 1: BATCH // 4, 2: 0, 3: BATCH}[step])
+        looking = own(torch.arange(BATCH) < number)
         vectors = torch.zeros(len(tokens), 4)
         if looking.any():
             vectors[looking] = table(tokens[looking]).mean(1)
@@ -707,6 +703,7 @@ CASES = {
     "all checkpointed, reentrant": lambda: everything_checkpointed(True),
     "dtypes": dtypes,
     "sparse": lambda: sparse("together"),
+    "sparse, later": lambda: sparse("together", lookers=(0, 2, BATCH)),
     "sparse as dense": lambda: sparse("together", as_dense=True),
     "SparseAdam": lambda: sparse("apart"),
     "compiled, eager": lambda: compiled("eager"),

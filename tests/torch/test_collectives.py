@@ -335,7 +335,7 @@ def come_late():
 
 
 def test_a_worker_that_does_not_come_is_an_error_not_a_hang(pool):
-    waiting, _ = pool.outcomes(come_late, size=2, env={"HORA_TIMEOUT_SECONDS": "1"})
+    waiting, _ = pool.outcomes(come_late, size=2, env={"HORA_TIMEOUT_SECONDS": "5"})
     assert isinstance(waiting.error, hvd.HorovodInternalError)
     assert "worker 0: barrier" in str(waiting.error)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from hora.convert import calls, tensors
 from hora.convert.arguments import literal
 from hora.convert.memory import ANY, either
-from hora.convert.spread import Kind, Spread, mixed
+from hora.convert.spread import ALIKE, ENTRIES, Kind, Spread, mixed
 from hora.convert.spread import join as join_spreads
 from hora.convert.values import (
     NUMBER,
@@ -125,6 +125,8 @@ def attribute(walk: Walk, receiver: Value, name: str, node: ast.AST) -> Value:
     found = [_attribute_of(walk, thing, name, node) for thing in ordered(receiver.things) if not is_plain(thing)]
     if not found and receiver.items is not None and name in ("values", "indices"):
         return receiver.items[name == "indices"] if len(receiver.items) == 2 else either(receiver.items)
+    if not found and receiver.items is not None and name not in ("count", "index", "append"):
+        return either(receiver.items)
     if not found:
         return tensors.attribute(receiver, name, node)
     result = either(found)
@@ -258,11 +260,18 @@ def subscript(walk: Walk, node: ast.Subscript) -> Value:
             found.append(calls.method(walk, thing, "__getitem__", node, (index,)) or UNKNOWN)
     if not found:
         return tensors.subscript(walk, receiver, node, index)
-    inside = walk.state.deep_spread(index)
+    inside = index_spread(walk, index)
     if inside.kind in (Kind.ROWS, Kind.RAGGED) and not receiver.spread.local:
         return tensor(replace(inside, axis=0))
     result = tinted(either(found), inside)
     return result if receiver.spread.local else tinted(result, receiver.spread)
+
+
+def index_spread(walk: Walk, index: Value) -> Spread:
+    """Give how an index spreads: of several, as the first that does not come alike."""
+    parts = [walk.state.deep_spread(one) for one in (index.items if index.items is not None else (index,))]
+    entries = [part for part in parts if part.kind in ENTRIES]
+    return next((part for part in (*entries, *parts) if not part.alike), ALIKE)
 
 
 def _bounds(node: ast.Slice) -> slice:

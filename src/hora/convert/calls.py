@@ -1,4 +1,4 @@
-"""What a call gives: functions and classes of the file are followed with their arguments, the rest is asked of the library."""
+"""What a call gives: functions and classes of the file are followed, the rest is asked of the library."""
 
 from __future__ import annotations
 
@@ -171,7 +171,9 @@ def construct(walk: Walk, cls: Class, arguments: Arguments) -> Value:
 
 def inline(walk: Walk, function: Function, node: ast.AST, args: tuple[Value, ...], keywords: Keywords) -> Value:
     """Follow a function with its arguments and give what it returns."""
-    if len(walk.context) >= DEPTH or function.node in walk.running:
+    if len(walk.context) >= DEPTH or walk.running.count(function.node) >= (2 if function.bound is not None else 1):
+        if function.bound is not None and networks.is_module(function.bound):
+            return networks.combined(walk, args, node)
         spreads = [spread for value in args if (spread := walk.state.deep_spread(value)).local]
         return (
             tensor(mixed("HR908", "a function that calls itself is not followed", node, *spreads))

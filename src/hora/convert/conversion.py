@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hora.convert import edits as spans
-from hora.convert.edits import Edit, SharedLine
+from hora.convert.edits import Edit, SharedLineError
 from hora.convert.finding import Finding
 from hora.convert.program import Program, follow
 from hora.convert.rules import GATES, MENDING, NOTING, REFUSING, hr601
 from hora.convert.source import Source, parse, read
-from hora.convert.walk import TooLarge
+from hora.convert.walk import TooLargeError
 from hora.errors import HoraError
 
 PASSES = 80
@@ -128,7 +128,7 @@ def check(path: Path | str) -> tuple[Finding, ...]:
     for rule in () if findings else (*REFUSING, *MENDING):
         try:
             findings += rule.detect(program)
-        except SharedLine as shared:
+        except SharedLineError as shared:
             line = source.text.count("\n", 0, shared.edits[0].start) + 1
             findings.append(Finding(rule.CODE, str(source.path), line, 1, rule.TITLE, shared.edits))
     return tuple(sorted((one for one in findings if not one.note), key=lambda one: (one.line, one.column, one.code)))
@@ -205,7 +205,7 @@ class _Attempt:
                 continue
             try:
                 findings = rule.detect(program)
-            except SharedLine as shared:
+            except SharedLineError as shared:
                 self._apply(rule.CODE, "a statement gets a line of its own", shared.edits)
                 return True
             mendable = [finding for finding in findings if finding.mendable]
@@ -219,10 +219,13 @@ class _Attempt:
         """Apply edits, and keep track of where each line came from."""
         edits = tuple(edit for group in groups for edit in group)
         before = self.source
-        for edit in edits:
-            if edit.text.strip():
-                line = self.lines[min(before.line_of(edit.start), len(self.lines)) - 1]
-                self.applied.append(Applied(code, reason, line, edit.text.strip()))
+        for group in groups:
+            # Lines that only move below a guard that is there already are changed, too.
+            moved = not any(edit.text.strip() for edit in group)
+            for edit in group:
+                if moved or edit.text.strip():
+                    line = self.lines[min(before.line_of(edit.start), len(self.lines)) - 1]
+                    self.applied.append(Applied(code, reason, line, edit.text.strip()))
         self.lines = [
             self.lines[min(before.line_of(offset), len(self.lines)) - 1] for offset in spans.origins(before.text, edits)
         ]
@@ -281,7 +284,7 @@ def _follow(source: Source, whole: frozenset[int], asked: str) -> Program:
         )
     try:
         return follow(source, whole)
-    except TooLarge:
+    except TooLargeError:
         raise HoraError(asked, "it has more ways through it than are followed", "Split the script.", status=1) from None
     except RecursionError:
         raise HoraError(asked, "an expression is nested too deeply to be followed", "Split it.", status=1) from None

@@ -1,8 +1,8 @@
 """Edits of a source text: replace an expression, put lines before or after a statement, guard statements.
 
 An edit is a span and its replacement; nothing outside the spans changes. Whole-line edits need statements that have
-their lines to themselves: for ``a; b`` and ``for x in y: f(x)`` they raise :class:`SharedLine`, which carries the edits that
-give each statement a line of its own.
+their lines to themselves: for ``a; b`` and ``for x in y: f(x)`` they raise :class:`SharedLineError`, which carries the
+edits that give each statement a line of its own.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Edit:
     text: str
 
 
-class SharedLine(Exception):
+class SharedLineError(Exception):
     """A statement shares its line with another; ``edits`` give each a line of its own."""
 
     def __init__(self, edits: tuple[Edit, ...]) -> None:
@@ -84,12 +84,17 @@ def replace(source: Source, node: ast.expr, text: str) -> Edit:
 
 
 def insert_before(source: Source, statement: ast.stmt, lines: Sequence[str]) -> Edit:
-    """Put lines before a statement, above its decorators and the comments that stand directly over it."""
+    """Put lines before a statement, above its decorators and the comments that stand directly over it.
+
+    Comments over an import, or at the head of the file, belong to more than the statement: lines go below those.
+    """
     _own_lines(source, statement)
-    first = _first_line(statement)
+    first = commented = _first_line(statement)
     margin = source.margin(statement)
-    while first > 1 and source.lines[first - 2].startswith(margin + "#") and first - 1 not in source.inside_strings:
-        first -= 1
+    while commented > 1 and source.lines[commented - 2].startswith(margin + "#"):
+        commented -= 1
+    if commented > 1 and not isinstance(statement, ast.Import | ast.ImportFrom):
+        first = commented
     at = source.starts[first - 1]
     return Edit(at, at, "".join(margin + line + source.newline for line in lines))
 
@@ -147,12 +152,12 @@ def own_lines(source: Source, statement: ast.stmt) -> tuple[Edit, ...]:
 
 
 def _own_lines(source: Source, statement: ast.stmt) -> None:
-    """Raise SharedLine where a statement has not its lines to itself."""
+    """Raise SharedLineError where a statement has not its lines to itself."""
     start, end = source.span(statement)
     before = source.text[source.starts[statement.lineno - 1] : start]
     after = source.text[end : source.starts[statement.end_lineno or 0]].strip()
     if before.strip() or (after and not after.startswith("#")):
-        raise SharedLine(own_lines(source, statement))
+        raise SharedLineError(own_lines(source, statement))
 
 
 def _neighbours(source: Source, statement: ast.stmt) -> tuple[list[ast.stmt], ast.stmt]:

@@ -19,6 +19,7 @@ from hora.convert.values import (
     Function,
     Loader,
     Named,
+    Parameters,
     Rank,
     Stream,
     Thing,
@@ -59,7 +60,7 @@ def operate(
 ) -> Value:
     """Give the value of an operation on two."""
     one, other = walk.state.deep_spread(left), walk.state.deep_spread(right)
-    sequence = any(isinstance(thing, Box) for thing in left.things) or left.items is not None
+    sequence = any(isinstance(thing, Box | Parameters) for thing in left.things) or left.items is not None
     if isinstance(op, ast.Add | ast.Sub) and not sequence:
         spread = add(one, other, node)
     elif isinstance(op, ast.Mult) and not sequence:
@@ -271,6 +272,12 @@ def _comprehension(walk: Walk, node: ast.ListComp | ast.SetComp | ast.GeneratorE
     return of(box)
 
 
+def _slice(walk: Walk, node: ast.Slice) -> Value:
+    """Give a slice, which depends on the batch where one of its bounds does."""
+    values = [walk.value(part) for part in (node.lower, node.upper, node.step) if part is not None]
+    return next((tensor(value.spread) for value in values if not value.spread.alike), UNKNOWN)
+
+
 def _lambda(walk: Walk, node: ast.Lambda) -> Value:
     """Give a function without a name."""
     return of(Function(node, walk.frame))
@@ -323,6 +330,7 @@ _HANDLERS: dict[type[ast.expr], Callable[..., Value]] = {
     ast.GeneratorExp: _comprehension,
     ast.DictComp: _comprehension,
     ast.Lambda: _lambda,
+    ast.Slice: _slice,
     ast.JoinedStr: _joined,
     ast.NamedExpr: _walrus,
     ast.Yield: _yield,

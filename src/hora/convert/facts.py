@@ -1,4 +1,4 @@
-"""What following a script brought to light: calls, batches, backward passes, decisions, and where each was reached from."""
+"""What following a script brought to light: calls, batches, backward passes, decisions, each with its place."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ import ast
 from collections.abc import Callable, Iterator, Sequence
 
 from hora.convert.edits import Edit, guard, join_guard
+from hora.convert.facts import Call
 from hora.convert.program import Program
 
 
@@ -71,6 +72,19 @@ def _added(program: Program, choice: ast.If) -> Edit:
     if loose and not (program.source.text[start - 1 : start] == "(" and program.source.text[end : end + 1] == ")"):
         return Edit(start, end, f"({text}) and {program.runtime}.rank() == 0")
     return Edit(end, end, f" and {program.runtime}.rank() == 0")
+
+
+def elsewhere(program: Program, node: ast.Call, wanted: Callable[[Call], bool]) -> bool:
+    """Whether a call leads, in files that cannot be edited, to calls for worker 0, and nothing of it is kept."""
+    inside = [call for call in program.all_calls if node in call.place.context and not program.own(call.node)]
+    if not any(wanted(call) for call in inside):
+        return False
+    functions = {call.place.frame.node for call in inside}
+    return not any(
+        isinstance(part, ast.Attribute) and isinstance(part.ctx, ast.Store)
+        for one in functions
+        for part in ast.walk(one)
+    )
 
 
 def together(program: Program, statement: ast.AST) -> bool:

@@ -20,6 +20,7 @@ from hora.convert.values import (
     Instance,
     Loader,
     Method,
+    Named,
     Optimizer,
     Output,
     Parameters,
@@ -80,6 +81,10 @@ def call(walk: Walk, name: str, arguments: Arguments) -> Value:
         return of(Scaler(node, walk.context))
     if name in BARS | STREAMS and arguments.values:
         return python.streamed(walk, arguments, arguments.values[0])
+    if name in ("collections.namedtuple", "typing.NamedTuple"):
+        return of(Named(f"{name}()"))
+    if name in ("collections.namedtuple()", "typing.NamedTuple()"):
+        return Value(items=arguments.all)
     if name in ("itertools.chain", "itertools.product"):
         return python.chained(walk, arguments)
     if name in ("itertools.count", "tqdm.trange", "tqdm.auto.trange", "tqdm.notebook.trange"):

@@ -1,4 +1,4 @@
-"""Which losses can be trained on slices: a mean over the batch can, weighed; anything else is refused by the rule it breaks."""
+"""Which losses can be trained on slices: a mean over the batch can, weighed; the rest is refused by rule."""
 
 from __future__ import annotations
 

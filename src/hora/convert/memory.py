@@ -23,11 +23,20 @@ class State:
     """
 
     def __init__(self, cells: dict[Thing, dict[str, Value]] | None = None) -> None:
-        self.cells = {owner: dict(names) for owner, names in (cells or {}).items()}
+        self.cells = cells or {}
+        self._mine: set[Thing] = set()
 
     def copy(self) -> State:
-        """Give a copy that can go another way."""
-        return State(self.cells)
+        """Give a copy that can go another way; what neither writes to stays shared."""
+        self._mine = set()
+        return State(self.cells.copy())
+
+    def _names(self, owner: Thing) -> dict[str, Value]:
+        """Give an owner's cells to write to."""
+        if owner not in self._mine:
+            self.cells[owner] = dict(self.cells.get(owner, ()))
+            self._mine.add(owner)
+        return self.cells[owner]
 
     def get(self, owner: Thing, name: str) -> Value | None:
         """Give what a cell holds, or None."""
@@ -35,7 +44,7 @@ class State:
 
     def set(self, owner: Thing, name: str, value: Value) -> None:
         """Put a value in a cell, in the place of what it held."""
-        self.cells.setdefault(owner, {})[name] = value
+        self._names(owner)[name] = value
 
     def add(self, owner: Thing, name: str, value: Value) -> None:
         """Put a value in a cell beside what it held."""
@@ -45,6 +54,7 @@ class State:
     def forget(self, owner: Thing) -> None:
         """Empty all cells of an owner."""
         self.cells.pop(owner, None)
+        self._mine.discard(owner)
 
     def held(self, owner: Thing) -> dict[str, Value]:
         """Give an owner's cells by name."""
@@ -61,10 +71,10 @@ class State:
 
     def pass_batch(self, loaders: frozenset[Hashable]) -> None:
         """Turn what depends on these loaders' current batch into what depends on an earlier one."""
-        for names in self.cells.values():
-            for name, value in names.items():
+        for owner, names in list(self.cells.items()):
+            for name, value in list(names.items()):
                 if value.spread.loaders & loaders or value.items:
-                    names[name] = _older(value, loaders)
+                    self._names(owner)[name] = _older(value, loaders)
 
     def deep_spread(self, value: Value, seen: frozenset[Thing] = frozenset()) -> Spread:
         """Give the spread of a value together with what it contains."""
@@ -107,13 +117,13 @@ def merge(states: Iterable[State | None]) -> State | None:
     first = reached[0].copy()
     for other in reached[1:]:
         for owner, names in other.cells.items():
-            mine = first.cells.setdefault(owner, {})
+            mine = first.cells.get(owner)
+            if mine is names:
+                continue
             for name, value in names.items():
-                held = mine.get(name)
-                if held is None:
-                    mine[name] = value
-                elif held is not value:
-                    mine[name] = join(held, value)
+                held = mine.get(name) if mine is not None else None
+                if held is not value:
+                    first.set(owner, name, value if held is None else join(held, value))
     return first
 
 

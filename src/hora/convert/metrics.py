@@ -51,7 +51,7 @@ def inside_evaluation(program: Program, place: Place) -> bool:
 def unweighed(program: Program) -> Iterator[tuple[Accumulation, ast.expr, frozenset[Loader], Place]]:
     """Give the means that are added up over batches without their weights: the statement, the term, its loaders."""
     for statement, places in program.facts.places.items():
-        if not isinstance(statement, Accumulation):
+        if not isinstance(statement, Accumulation) or not program.own(statement):
             continue
         node = statement if isinstance(statement, ast.AugAssign) else statement.value
         for place in places.values():
@@ -94,7 +94,7 @@ def totals(program: Program) -> list[Total]:
     found: dict[tuple[ast.stmt, str], Total] = {}
     for draw in program.facts.draws.values():
         loop = batch_loop(draw)
-        if loop is None or not draw.place.control.alike or draw.place.alone:
+        if loop is None or not program.own(loop) or not draw.place.control.alike or draw.place.alone:
             continue
         if not all(loader.dealt for loader in draw.loaders):
             continue
@@ -126,7 +126,7 @@ def _accumulated(loop: ast.stmt) -> Iterator[tuple[ast.AST, str]]:
 
 
 def _widest(program: Program, loop: ast.stmt, text: str) -> ast.stmt:
-    """Give the outermost loop in which a total goes on growing: the first one inside which it is set anew, or the last."""
+    """Give the outermost loop in which a total goes on growing: the one inside which it is set anew, or the last."""
     here = loop
     for outer in program.ancestors(loop):
         if isinstance(outer, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.Module):
@@ -158,6 +158,7 @@ def _reads_after(program: Program, loop: ast.stmt, text: str) -> list[ast.AST]:
         if isinstance(node, ast.Name | ast.Attribute | ast.Subscript)
         and isinstance(node.ctx, ast.Load)
         and node not in inside
+        and program.own(node)
         and (node.lineno > (loop.end_lineno or 0) or _shared_loop(program, loop, node) or attribute)
         and ast.unparse(node) == text
         and program.values(node)
@@ -248,9 +249,10 @@ def _local(program: Program, node: ast.expr, context: Context) -> bool:
 
 def _reduced_at(program: Program, node: ast.AST, parts: list[ast.expr], context: Context) -> list[Reading] | None:
     """Give how expressions are reduced before the statement that they stand in."""
-    statement = program.statement(node)
-    anchor = _anchor(program, statement)
-    if anchor is None or not parts:
+    if not program.own(node) or not parts:
+        return None
+    anchor = _anchor(program, program.statement(node))
+    if anchor is None:
         return None
     if any(not place.control.alike or place.alone for place in program.places(anchor)):
         return None
@@ -326,7 +328,8 @@ def _reading(program: Program, node: ast.expr, anchor: ast.stmt) -> Reading | No
     (kind,) = kinds
     text, base = program.source.segment(node), _base(node)
     if kind is Kind.SUM:
-        base = "samples" if all(v.spread.kind is Kind.COUNT for v in values.values()) and not base else base or "sum"
+        counts = all(value.spread.kind is Kind.COUNT for value in values.values())
+        base = "samples" if counts and not isinstance(node, ast.Name) else base or "sum"
         return Reading(node, anchor, f"{{name}} = {hvd}.allreduce({text}, op={hvd}.Sum)", f"all_{base}", False)
     if kind is Kind.SHARE:
         plain = isinstance(node, ast.Name | ast.Attribute | ast.Subscript)

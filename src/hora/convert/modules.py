@@ -1,11 +1,12 @@
 """The script's own modules: files beside it that it imports are read and followed, and never edited.
 
-What a network in ``models.py`` computes decides whether the script can be converted; so its file is read as Python would
-find it: in the script's directory, in its package, or in the directories above it up to the project's.
+What a network in ``models.py`` computes decides whether the script can be converted; so its file is read as Python
+would find it: in the script's directory, in its package, or in the directories above it up to the project's.
 """
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 
 from hora.convert.source import Source, parse, read
@@ -13,7 +14,9 @@ from hora.errors import HoraError
 
 LIMIT = 200
 _PROJECT = (".git", "pyproject.toml", "setup.py", "setup.cfg")
-_INSTALLED = frozenset({"torch", "torchvision", "numpy", "datasets", "transformers", "timm", "tqdm", "wandb", "sklearn"})
+_INSTALLED = frozenset(
+    {"torch", "torchvision", "numpy", "datasets", "transformers", "timm", "tqdm", "wandb", "sklearn"}
+)
 
 
 class Modules:
@@ -63,7 +66,7 @@ class Modules:
             if path.is_file():
                 return self._source(path)
         if base.is_dir() and any(base.glob("*.py")):
-            return self.sources.setdefault(base, parse("", path=base / "__init__.py"))
+            return self.sources.setdefault(base, _nothing(base / "__init__.py"))
         return None
 
     def _source(self, path: Path) -> Source | None:
@@ -71,11 +74,27 @@ class Modules:
         if path not in self.sources:
             if len(self.sources) >= LIMIT:
                 return None
-            try:
-                self.sources[path] = read(path, "follow")
-            except HoraError:
+            state = path.stat()
+            source = _read(path, state.st_mtime_ns, state.st_size)
+            if source is None:
                 return None
+            self.sources[path] = source
         return self.sources[path]
+
+
+@lru_cache(maxsize=2 * LIMIT)
+def _read(path: Path, changed: int, size: int) -> Source | None:
+    """Read a file, once while it stays as it is."""
+    try:
+        return read(path, "follow")
+    except HoraError:
+        return None
+
+
+@lru_cache(maxsize=LIMIT)
+def _nothing(path: Path) -> Source:
+    """Give the source of a package without an ``__init__.py``."""
+    return parse("", path=path)
 
 
 def _project(directory: Path) -> list[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -45,7 +46,7 @@ CRITERIA = {
     "PoissonNLLLoss": "poisson_nll_loss", "GaussianNLLLoss": "gaussian_nll_loss",
 }  # fmt: skip
 RECURRENT = frozenset({"torch.nn.LSTM", "torch.nn.GRU", "torch.nn.RNN"})
-CELLS = frozenset({"torch.nn.LSTMCell"})
+PAIRS = frozenset({"torch.nn.LSTMCell", "torch.nn.MultiheadAttention"})
 WITHOUT_WEIGHTS = frozenset({
     "ReLU", "ReLU6", "LeakyReLU", "ELU", "SELU", "CELU", "GELU", "SiLU", "Mish", "Sigmoid", "Tanh", "Softmax",
     "LogSoftmax", "Softplus", "Softsign", "Hardtanh", "Hardswish", "Dropout", "Dropout1d", "Dropout2d", "Dropout3d",
@@ -55,6 +56,7 @@ WITHOUT_WEIGHTS = frozenset({
     "UpsamplingBilinear2d", "UpsamplingNearest2d", "CosineSimilarity", "PairwiseDistance", "Fold", "Unfold",
     "DataParallel",
 })  # fmt: skip
+MOVES = frozenset({"to", "cuda", "cpu", "half", "float", "double", "bfloat16"})
 CONTAINERS = frozenset({"torch.nn.Sequential", "torch.nn.ModuleList", "torch.nn.ModuleDict"})
 SAME = frozenset({
     "to", "cuda", "cpu", "train", "eval", "half", "float", "double", "bfloat16", "apply", "requires_grad_",
@@ -139,13 +141,19 @@ def forward(walk: Walk, module: Thing, arguments: Arguments) -> Value:
         inner = tensor(replace(spread, axis=None) if spread.local else spread)
         hidden = Value(items=(inner, inner)) if maker.endswith("LSTM") else inner
         return Value(items=(inner, hidden))
-    if maker in CELLS:
+    if maker in PAIRS:
         return Value(items=(tensor(spread), tensor(spread)))
     if maker == "torch.nn.AdaptiveLogSoftmaxWithLoss":
         return tensor(mixed("HR301", "a loss with parameters of its own is not followed", arguments.node, spread))
     if maker.startswith("torch.nn.") or not spread.local:
         return tensor(spread)
     return Value(spread, frozenset({Batch()}))
+
+
+def combined(walk: Walk, values: tuple[Value, ...], node: ast.AST) -> Value:
+    """Give what a network gives that is not followed any further: entries of samples stay entries."""
+    spreads = tuple(walk.state.deep_spread(value) for value in values)
+    return tensor(nonlinear(tuple(one for one in spreads if one.kind is not Kind.COUNT), node, "a network"))
 
 
 def module_method(walk: Walk, module: Thing, name: str, arguments: Arguments) -> Value:
@@ -158,6 +166,8 @@ def module_method(walk: Walk, module: Thing, name: str, arguments: Arguments) ->
         walk.change(module, "loaded" if name == "load_state_dict" else "drawn", arguments.node)
         parts = tuple((node, value) for node, value in arguments.pairs if not walk.state.deep_spread(value).alike)
         walk.escape(arguments.node, parts, "is loaded into the network", decides=True)
+    if name in MOVES:
+        walk.change(module, "moved", arguments.node)
     if name in SAME:
         return of(module)
     if name in ("register_buffer", "register_parameter", "add_module", "register_module") and len(arguments.values) > 1:

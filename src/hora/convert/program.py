@@ -159,7 +159,7 @@ class Program:
     def calls_of(self, *names: str) -> Iterator[Call]:
         """Give the calls of functions of the library, by their full names."""
         wanted = {Named(name) for name in names}
-        return (call for call in self.calls if call.function.things & wanted)
+        return (call for call in self.all_calls if call.function.things & wanted)
 
     @cached_property
     def backwards(self) -> tuple[Backward, ...]:
@@ -245,16 +245,22 @@ class Program:
     def root(self, module: Thing) -> Thing:
         """Give the network that a layer is a part of, or the layer itself."""
         seen = {module}
-        while True:
-            owners = [
-                owner
-                for owner, names in self.facts.bindings.items()
-                if owner not in seen and is_module(owner) and any(module in value.things for value in names.values())
-            ]
-            if not owners:
-                return module
-            module = owners[0]
+        while (owner := self._owners.get(module)) is not None and owner not in seen:
+            module = owner
             seen.add(module)
+        return module
+
+    @cached_property
+    def _owners(self) -> dict[Thing, Thing]:
+        """The network that each layer is a part of."""
+        return {
+            thing: owner
+            for owner, names in self.facts.bindings.items()
+            if is_module(owner)
+            for value in names.values()
+            for thing in value.things
+            if thing != owner
+        }
 
     def order(self, node: ast.AST, context: Context) -> int:
         """Give when a call was first made, as its place among all calls; -1 for one that never was."""
@@ -361,7 +367,7 @@ def _used_as_optimizers(program: Program) -> set[Foreign]:
 
 
 def _sized(tree: ast.Module) -> tuple[frozenset[ast.AST], frozenset[int]]:
-    """Give the expressions that read what some loader is given as its batch size, and the numbers that some are given."""
+    """Give the expressions that read what some loader has as its batch size, and the numbers that some have."""
     texts: set[str] = set()
     numbers: set[int] = set()
     for node in ast.walk(tree):

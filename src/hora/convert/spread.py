@@ -1,9 +1,9 @@
 """How a value spreads over the workers: alike on all, a worker's own, an entry for each sample, a mean, a sum.
 
 This is the algebra that decides what a conversion must do. With each global batch cut in slices, the global value of a
-sum is the workers' sum, that of a mean is the workers' average once each is weighed by its slice (``mean * loader.weight``), and
-whatever is neither (a product of two means, the root of a mean) has no exact repair. Operations that leave the
-algebra give ``MIXED``, with the reason and the rule that speaks of it.
+sum is the workers' sum, that of a mean is the workers' average once each is weighed by its slice (``mean *
+loader.weight``), and whatever is neither (a product of two means, the root of a mean) has no exact repair. Operations
+that leave the algebra give ``MIXED``, with the reason and the rule that speaks of it.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ class Kind(Enum):
     OWN = "each worker's own"
     ROWS = "one entry for each sample"
     RAGGED = "entries for some of the samples"
+    INVERSE = "in inverse proportion to the number of samples"
     COUNT = "in proportion to the number of samples"
     SUM = "a sum over the batch"
     TOTAL = "a sum over several batches"
@@ -194,6 +195,10 @@ def multiply(left: Spread, right: Spread, node: ast.AST) -> Spread:
         return right if left.alike else left
     if kinds == {Kind.MEAN, Kind.COUNT}:
         return Spread(Kind.SUM, loaders)
+    if kinds == {Kind.SUM, Kind.INVERSE}:
+        return Spread(Kind.MEAN, loaders)
+    if kinds == {Kind.COUNT, Kind.INVERSE}:
+        return ALIKE
     if kinds == {Kind.MEAN, Kind.WEIGHT}:
         return Spread(Kind.SHARE, loaders)
     return _rows(left, right, node)
@@ -212,6 +217,8 @@ def divide(left: Spread, right: Spread, node: ast.AST) -> Spread:
             return ALIKE
         if left.kind is Kind.SUM:
             return Spread(Kind.MEAN, loaders)
+        if left.alike:
+            return Spread(Kind.INVERSE, loaders)
     if left.alike and right.kind not in ENTRIES:
         return mixed("HR305", f"a division by {right.kind.value}", node, left, right)
     return _rows(left, right, node)
@@ -236,7 +243,7 @@ def older(spread: Spread, loaders: frozenset[Hashable]) -> Spread:
         return replace(spread, kind=Kind.TOTAL)
     if spread.kind is Kind.MEAN:
         return replace(spread, kind=Kind.MEANS)
-    if spread.kind in (*ENTRIES, Kind.WEIGHT):
+    if spread.kind in (*ENTRIES, Kind.WEIGHT, Kind.INVERSE):
         message = "values of an earlier batch's samples are kept for the next batch"
         return Spread(Kind.MIXED, spread.loaders, why=Reason("HR207", message, ast.Pass()))
     return spread

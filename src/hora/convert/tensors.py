@@ -10,7 +10,7 @@ from hora.convert import access, calls, expressions
 from hora.convert.arguments import Arguments, literal
 from hora.convert.spread import ALIKE, ENTRIES, Kind, Reason, Spread, mixed, nonlinear, spoiled, text
 from hora.convert.spread import join as join_spreads
-from hora.convert.values import NUMBER, Batch, Constant, Shape, Stream, Value, of, tensor
+from hora.convert.values import NUMBER, Batch, Box, Constant, Shape, Stream, Value, of, tensor
 
 if TYPE_CHECKING:
     from hora.convert.walk import Walk
@@ -352,8 +352,11 @@ def _shaped(walk: Walk, spread: Spread, sizes: tuple[Value, ...], node: ast.AST,
 def subscript(walk: Walk, receiver: Value, node: ast.Subscript, index: Value) -> Value:
     """Give a part of a tensor."""
     spread = receiver.spread
-    inside = walk.state.deep_spread(index)
+    inside = access.index_spread(walk, index)
     if spread.kind not in ENTRIES:
+        if not spread.local and inside.kind in (Kind.COUNT, Kind.SUM):
+            message = "as many entries as the slice has samples are taken from what all workers hold alike"
+            return tensor(mixed("HR207", message, node, inside))
         if not spread.local and inside.kind in (*ENTRIES, Kind.MIXED):
             return tensor(replace(inside, axis=0 if inside.kind is not Kind.MIXED else None))
         return Value(spread, number=receiver.number) if spread.local else access.tinted(receiver, inside)
@@ -422,9 +425,17 @@ def _dimension(shape: Value, index: Value, node: ast.AST) -> Value:
     return tensor(shape.spread if shape.spread.kind is Kind.MIXED else ALIKE, number=True)
 
 
+def _sizes(walk: Walk, size: Value) -> tuple[Value, ...]:
+    """Give the sizes of each axis."""
+    if size.items is not None:
+        return size.items
+    boxes = [thing for thing in size.things if isinstance(thing, Box)]
+    return tuple(walk.state.held(boxes[0]).values()) if len(boxes) == 1 else (size,)
+
+
 def made(walk: Walk, sizes: tuple[Value, ...], node: ast.AST, content: Spread) -> Spread:
     """Give the spread of a tensor made with the given sizes."""
-    flat = [item for size in sizes for item in (size.items if size.items is not None else (size,))]
+    flat = [item for size in sizes for item in _sizes(walk, size)]
     if any(size.sized for size in flat):
         message = "a tensor is made as large as the batch size that the loader was given"
         return Spread(Kind.MIXED, why=Reason("HR207", message, node))

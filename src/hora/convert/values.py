@@ -1,4 +1,4 @@
-"""What a name may stand for: things (models, loaders, optimizers, functions…) and how their value spreads over workers."""
+"""What a name may stand for: things (models, loaders, optimizers, functions…) and how values spread over workers."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """One walk through a script, without running it: what is in reach, under which decisions, and what was seen.
 
 A walk takes statements in order, both ways of each branch, and loops until nothing changes any more
-(:mod:`hora.convert.statements`). Each call of a function of the file is followed with its own arguments, so one function
-that serves two loaders is seen twice.
+(:mod:`hora.convert.statements`). Each call of a function of the file is followed with its own arguments, so one
+function that serves two loaders is seen twice.
 """
 
 from __future__ import annotations
@@ -21,13 +21,26 @@ from hora.convert.modules import Modules
 from hora.convert.source import Source
 from hora.convert.spread import ALIKE, Kind, Spread, own
 from hora.convert.spread import join as join_spreads
-from hora.convert.values import RANDOM, UNKNOWN, Batch, Context, Frame, Loader, Method, Package, Scaler, Thing, Value, plain
+from hora.convert.values import (
+    RANDOM,
+    UNKNOWN,
+    Batch,
+    Context,
+    Frame,
+    Loader,
+    Method,
+    Package,
+    Scaler,
+    Thing,
+    Value,
+    plain,
+)
 
 BUDGET = 400_000
 STREAMS = ("torch", "numpy", "random")
 
 
-class TooLarge(Exception):
+class TooLargeError(Exception):
     """The script has more ways through it than are followed."""
 
 
@@ -106,7 +119,7 @@ class Walk:
         self.facts.reach(statement, self.place)
         self.steps += 1
         if self.steps > BUDGET:
-            raise TooLarge
+            raise TooLargeError
 
     def value(self, node: ast.expr) -> Value:
         """Give the value of an expression and note it."""
@@ -120,7 +133,7 @@ class Walk:
     # Names
 
     def assign(self, target: ast.expr, value: Value, origin: ast.expr | None = None) -> None:
-        """Bind a target to the value of ``origin``; under a decision of a worker's own, what is bound is its own too."""
+        """Bind a target to the value of ``origin``; what a worker's own decision binds is its own too."""
         if not self.control.alike:
             value = replace(value, spread=join_spreads(value.spread, self.control))
         if isinstance(target, ast.Name):

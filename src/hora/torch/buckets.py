@@ -141,11 +141,11 @@ class Bucket:
         self._graph_gradients.clear()
         return self._settle_absent() if self._absent else []
 
-    def set_by_hand(self) -> list[torch.Tensor]:
-        """List the parameters whose gradient was never in this bucket."""
-        return [
-            p for p, view in zip(self.parameters, self._views, strict=True) if p.grad is not None and p.grad is not view
-        ]
+    def scale_set_by_hand(self, factor: float) -> None:
+        """Multiply the gradients that never were in this bucket."""
+        for parameter, view in zip(self.parameters, self._views, strict=True):
+            if parameter.grad is not None and parameter.grad is not view:
+                parameter.grad = parameter.grad * factor
 
     @property
     def device(self) -> torch.device:

@@ -48,4 +48,5 @@ def after_node(node: Node, callback: Callable[[], None]) -> None:
 
 def count_aliases(tensor: torch.Tensor) -> int:
     """Count the tensors that share a tensor's memory, itself included."""
-    return int(torch._C._storage_Use_Count(tensor.untyped_storage()._cdata))
+    asking = 1
+    return int(torch._C._storage_Use_Count(tensor.untyped_storage()._cdata)) - asking

@@ -7,6 +7,7 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 
 from hora.torch.exceptions import HorovodInternalError
+from hora.torch.rendezvous import await_keys
 from hora.torch.world import World, current
 
 _PATIENCE = timedelta(seconds=1)
@@ -29,12 +30,10 @@ def _missing(world: World) -> str:
     if world.store is None:
         return ""
     keys = [f"failed/{rank}" for rank in range(world.size)]
-    missing = list(range(world.size))
+    missing = [0]
     # Where the store is gone, so is worker 0.
     with suppress(RuntimeError):
         world.store.set(keys[world.rank], "")
-        with suppress(RuntimeError):
-            world.store.wait(keys, _PATIENCE)
-        missing = [rank for rank, key in enumerate(keys) if not world.store.check([key])]
+        missing = await_keys(world.store, keys, _PATIENCE)
     names = ", ".join(str(rank) for rank in missing if rank != world.rank)
     return f" Not here: worker {names}, which has ended or is elsewhere in its script." if names else ""

@@ -17,6 +17,8 @@ from datetime import timedelta
 import torch.distributed as dist
 from torch.distributed import Store  # type: ignore[attr-defined]
 
+from hora.torch.rendezvous import await_keys
+
 # How long a worker that is done waits for the others to be done, so that its end breaks no collective of theirs.
 _PATIENCE = timedelta(seconds=3)
 _IDLE_SECONDS = 2.0
@@ -66,4 +68,4 @@ def say_goodbye(store: Store, rank: int, size: int) -> None:
     # A worker that is gone, or worker 0's store with it, is no reason to stay.
     with suppress(RuntimeError):
         store.set(f"goodbye/{rank}", "")
-        store.wait([f"goodbye/{other}" for other in range(size)], _PATIENCE)
+        await_keys(store, [f"goodbye/{other}" for other in range(size)], _PATIENCE)

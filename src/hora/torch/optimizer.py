@@ -93,7 +93,7 @@ def DistributedOptimizer(  # noqa: N802 - Horovod's name
         settings = Settings(op, compression, gradient_predivide_factor, sparse_as_dense)
         reducer = Reducer(settings, backward_passes_per_step, [parameter for _, parameter in names])
         sparse = isinstance(optimizer, torch.optim.SparseAdam) and not sparse_as_dense
-        reducer.adopt(names, groups=listed, number_of_buckets=number, sparse=sparse)
+        reducer.gradients.adopt(names, groups=listed, number_of_buckets=number, sparse=sparse)
     wrapped: Any = optimizer
     plain: Any = type(optimizer)
     wrapped.__class__ = _distributed_class(plain)
@@ -137,7 +137,7 @@ def _distributed_class(plain: type[torch.optim.Optimizer]) -> type[torch.optim.O
             """Add a group of parameters, on all workers at once."""
             super().add_param_group(param_group)
             if self._reducer is not None:
-                self._reducer.adopt(_by_place(self.param_groups[-1:], first=len(self.param_groups) - 1))
+                self._reducer.gradients.adopt(_by_place(self.param_groups[-1:], first=len(self.param_groups) - 1))
 
         def __reduce_ex__(self, protocol: Any) -> Any:
             # Pickled and copied as the plain optimizer: a checkpoint loads where Hora is not.
@@ -167,9 +167,9 @@ class _ReducedClosure:
 def _before_step(optimizer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any] | None:
     """Close the window, and have a closure return the reduced loss. Twice is once: a step may call `super().step()`."""
     reducer: Reducer = optimizer._reducer
-    strangers = reducer.strangers(_by_place(optimizer.param_groups))
+    strangers = reducer.gradients.strangers(_by_place(optimizer.param_groups))
     if strangers:
-        reducer.adopt(strangers)
+        reducer.gradients.adopt(strangers)
         # Their gradients are there, but no hook has seen them.
         reducer.begin_step()
     closure = kwargs["closure"] if "closure" in kwargs else args[1] if len(args) > 1 else None
@@ -227,8 +227,9 @@ def _groups(
         if groups < 0:
             raise ValueError(f"groups must not be negative; got {groups}")
         return (), groups
-    if not isinstance(groups, Sequence) or not all(isinstance(group, Sequence) for group in groups):
-        raise ValueError("groups must be a number or a list of lists of parameters")
+    for group in groups:
+        if not isinstance(group, Sequence) or not all(isinstance(member, torch.Tensor) for member in group):
+            raise ValueError("groups must be a number or a list of lists of parameters")
     return groups, 0
 
 

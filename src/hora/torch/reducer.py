@@ -9,30 +9,23 @@ Nothing is negotiated on the way: all workers launch the same buckets in one ord
 
 from __future__ import annotations
 
-import json
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch.utils.hooks import RemovableHandle
-from torch.utils.weak import WeakTensorKeyDictionary
 
 from hora.torch import engine
-from hora.torch.buckets import Bucket, bucket_bytes, layout
+from hora.torch.buckets import Bucket
 from hora.torch.compression import Compression, Compressor
 from hora.torch.exceptions import HorovodInternalError
-from hora.torch.exchange import agree, exchange
 from hora.torch.failure import engine_errors
+from hora.torch.gradients import Gradients
 from hora.torch.reducing import Average, Sum
 from hora.torch.sparse import mean_sparse
-from hora.torch.world import World, current, new_group
 
-# Which reducer has charge of a parameter: the one of the optimizer that wrapped it last.
-_owners: Any = WeakTensorKeyDictionary()
-
+# Notes stay small, so that their mean is exact in float32.
 _NOTE_MODULUS = 512
 
 
@@ -59,7 +52,7 @@ class Settings:
 
 
 class Reducer:
-    """The gradients of some parameters, and when they are reduced.
+    """Decides when the gradients of one optimizer are reduced, and reduces them.
 
     Parameters
     ----------
@@ -68,80 +61,38 @@ class Reducer:
     window
         How many backwards are summed on each worker before they are reduced.
     parameters
-        What is going to be adopted; where one reducer has charge of just these, its process group is taken over.
+        The optimizer's parameters; `gradients.adopt` is still to be called.
+
+    Attributes
+    ----------
+    window
+        As above.
+    gradients
+        The gradients, and the buckets they live in.
     """
 
     def __init__(self, settings: Settings, window: int, parameters: Sequence[torch.Tensor]) -> None:
         self.window = window
+        self.gradients = Gradients(
+            parameters,
+            self._on_gradient,
+            summed=settings.op == Sum,
+            sparse_as_dense=settings.sparse_as_dense,
+        )
         self._settings = settings
-        self._world: World = current()
-        self._group = _group_for(parameters, self._world)
+        # With networks on several devices the engine calls hooks from several threads.
         self._lock = threading.RLock()
-        # Every parameter has a name and hooks; while it is trained it is in a bucket, or known to be sparse.
-        self._names: dict[torch.Tensor, str] = {}
-        self._hooks: dict[torch.Tensor, list[RemovableHandle]] = {}
-        self._buckets: list[Bucket] = []
-        self._bucket_of: dict[torch.Tensor, Bucket] = {}
-        self._sparse: dict[torch.Tensor, None] = {}
-        self._untrained: dict[torch.Tensor, None] = {}
-        self._given_up: dict[torch.Tensor, None] = {}
-        # The backward that is running is one of the engine's, and those inside it.
+        # The backward that is running, and those inside it.
         self._backwards: set[int] = set()
         self._early = False
         self._reentrant = False
         self._launched = 0
+        # Backwards since the last reduction, and whether there was one since the last step.
         self._passes = 0
         self._reduced = False
         # What the workers must have in common whenever they reduce.
         self._reductions = 0
         self._steps = 0
-
-    def adopt(
-        self,
-        named: Sequence[tuple[str, torch.Tensor]],
-        *,
-        groups: Sequence[Sequence[torch.Tensor]] = (),
-        number_of_buckets: int = 0,
-        sparse: bool = False,
-    ) -> None:
-        """Take charge of parameters, on all workers at once; who had charge of them before gives them up.
-
-        Parameters
-        ----------
-        named
-            The parameters with their names, in the same order on every worker.
-        groups
-            Parameters that share a bucket, a list for each bucket; the others are cut by size.
-        number_of_buckets
-            How many buckets to cut the others into; 0 makes them HORA_BUCKET_MB large.
-        sparse
-            Whether the gradients are known to be sparse.
-
-        Raises
-        ------
-        HorovodInternalError
-            The workers' parameters differ; on every worker alike.
-        """
-        agree([_describe(name, parameter) for name, parameter in named], "DistributedOptimizer", self._group)
-        for name, parameter in named:
-            owner: Reducer | None = _owners.get(parameter)
-            if owner is not None:
-                owner._give_up(parameter)
-            _owners[parameter] = self
-            self._given_up.pop(parameter, None)
-            self._names[parameter] = name
-            self._hooks[parameter] = self._install_hooks(parameter)
-            if not parameter.requires_grad:
-                self._untrained[parameter] = None
-            elif sparse:
-                self._sparse[parameter] = None
-        trained = [parameter for _, parameter in named if parameter.requires_grad and not sparse]
-        largest = -(-sum(parameter.nbytes for parameter in trained) // number_of_buckets) if number_of_buckets else 0
-        self._add_buckets(trained, largest or bucket_bytes(), groups)
-
-    def strangers(self, named: Iterable[tuple[str, torch.Tensor]]) -> list[tuple[str, torch.Tensor]]:
-        """Return those of the optimizer's parameters that this reducer never had charge of."""
-        return [pair for pair in named if pair[1] not in self._names and pair[1] not in self._given_up]
 
     def before_step(self) -> None:
         """Reduce before a step what no backward has reduced since the last one.
@@ -151,8 +102,9 @@ class Reducer:
         """
         with self._lock:
             if self._passes or self._backwards or not self._reduced:
-                for parameter in self._set_by_hand() if self._settings.op == Sum else ():
-                    parameter.grad = parameter.grad * self._world.size  # type: ignore[operator, assignment]
+                if self._settings.op == Sum:
+                    for bucket in self.gradients.buckets:
+                        bucket.scale_set_by_hand(self.gradients.world.size)
                 self._reduce()
 
     def begin_step(self) -> None:
@@ -174,69 +126,20 @@ class Reducer:
         """Return a number's mean over the workers, or its sum where gradients are summed."""
         value = value.detach().clone()
         with engine_errors("reducing the loss of a closure"):
-            dist.all_reduce(value, group=self._group)
-        return value / self._world.size if self._settings.op == Average else value
-
-    def _install_hooks(self, parameter: torch.Tensor) -> list[RemovableHandle]:
-        """Hook a parameter, also one that is frozen now and may be trained later."""
-        frozen = not parameter.requires_grad
-        parameter.requires_grad_(True)
-        handles = [parameter.register_post_accumulate_grad_hook(self._on_gradient)]  # type: ignore[no-untyped-call]
-        if self._settings.op == Sum:
-            # Buckets hold means: a gradient that counts N times has the sum as its mean.
-            accumulator = torch.autograd.graph.get_gradient_edge(parameter).node
-            handles.append(accumulator.register_prehook(self._count_n_times))
-        if frozen:
-            parameter.requires_grad_(False)
-        return handles
-
-    def _count_n_times(self, gradients: tuple[torch.Tensor | None, ...]) -> tuple[torch.Tensor | None, ...]:
-        """Multiply gradients by the number of workers."""
-        return tuple(gradient if gradient is None else gradient * self._world.size for gradient in gradients)
-
-    def _give_up(self, parameter: torch.Tensor) -> None:
-        """Give up a parameter that another reducer takes charge of."""
-        for handle in self._hooks.pop(parameter):
-            handle.remove()
-        del self._names[parameter]
-        self._given_up[parameter] = None
-        self._sparse.pop(parameter, None)
-        self._untrained.pop(parameter, None)
-        self._take_out(parameter)
-
-    def _take_out(self, parameter: torch.Tensor) -> None:
-        """Make the bucket of a parameter anew, without it."""
-        bucket = self._bucket_of.pop(parameter, None)
-        if bucket is not None:
-            place = next(index for index, other in enumerate(self._buckets) if other is bucket)
-            rest = [other for other in bucket.parameters if other is not parameter]
-            self._buckets[place : place + 1] = [self._make_bucket(rest)] if rest else []
-
-    def _add_buckets(
-        self, parameters: Sequence[torch.Tensor], largest: int, groups: Sequence[Sequence[torch.Tensor]] = ()
-    ) -> None:
-        """Make the buckets of parameters, laid out as worker 0 says."""
-        rows = exchange(json.dumps(layout(parameters, largest, groups)).encode(), "DistributedOptimizer", self._group)
-        for indices in json.loads(rows[0]):
-            self._buckets.append(self._make_bucket([parameters[index] for index in indices]))
-
-    def _make_bucket(self, parameters: Sequence[torch.Tensor]) -> Bucket:
-        """Make a bucket and note who is in it."""
-        named = [(self._names[parameter], parameter) for parameter in parameters]
-        bucket = Bucket(named, sparse_as_dense=self._settings.sparse_as_dense)
-        self._bucket_of.update(dict.fromkeys(parameters, bucket))
-        return bucket
+            dist.all_reduce(value, group=self.gradients.group)
+        return value / self.gradients.world.size if self._settings.op == Average else value
 
     def _on_gradient(self, parameter: torch.Tensor) -> None:
         """Note that a gradient is there; launch the buckets that are full and whose turn it is."""
         with self._lock:
             if engine.current_backward() not in self._backwards:
                 self._on_new_backward()
-            bucket = self._bucket_of.get(parameter)
+            bucket = self.gradients.bucket_of(parameter)
             if bucket is not None:
                 bucket.pending -= 1
             if self._early:
-                while self._launched < len(self._buckets) and self._buckets[self._launched].pending <= 0:
+                buckets = self.gradients.buckets
+                while self._launched < len(buckets) and buckets[self._launched].pending <= 0:
                     self._launch_next()
 
     def _on_new_backward(self) -> None:
@@ -246,19 +149,10 @@ class Reducer:
             self._finish_launched()
         else:
             self._follow_world()
-            self._early = not self._reentrant and self._passes + 1 >= self.window and self._world.size > 1
-            for bucket in self._buckets:
+            self._early = not self._reentrant and self._passes + 1 >= self.window and self.gradients.world.size > 1
+            for bucket in self.gradients.buckets:
                 bucket.pending = sum(parameter.requires_grad for parameter in bucket.parameters)
         self._watch_end()
-
-    def _follow_world(self) -> None:
-        """Go over to the world of a later `init()`."""
-        world = current()
-        if world is not self._world:
-            self._world = world
-            self._reductions = self._steps = 0
-            if world.size > 1:
-                self._group = new_group()
 
     def _watch_end(self) -> None:
         """Ask to be called back at the end of the backward that is running."""
@@ -282,117 +176,81 @@ class Reducer:
                 if self._passes >= self.window:
                     self._reduce()
 
+    def _follow_world(self) -> None:
+        """Go over to the world of a later `init()`."""
+        if self.gradients.follow_world():
+            self._reductions = self._steps = 0
+
     def _reduce(self) -> None:
         """Reduce all gradients, and wait."""
         self._backwards.clear()
         self._passes = 0
         self._reduced = True
         self._follow_world()
-        if self._world.size == 1:
+        if self.gradients.world.size == 1:
             return
         self._launch_rest()
         self._finish_launched()
-        self._check_notes()
         self._reductions += 1
-        fresh = self._newly_trained()
-        if fresh:
-            for parameter in fresh:
-                del self._untrained[parameter]
-            self._launched = len(self._buckets)
-            self._add_buckets(fresh, bucket_bytes())
+        if self.gradients.newly_trained():
+            self._launched = len(self.gradients.buckets)
+            self.gradients.adopt_newly_trained()
             self._launch_rest()
             self._finish_launched()
-        for parameter in self._sparse:
-            with engine_errors(f"reducing the sparse gradient of {self._names[parameter]}"):
-                parameter.grad = mean_sparse(parameter.grad, parameter, self._group, self._world.size)
-
-    def _newly_trained(self) -> list[torch.Tensor]:
-        """List the parameters that were frozen when the buckets were made, and are trained now."""
-        return [parameter for parameter in self._untrained if parameter.requires_grad]
+        for parameter in self.gradients.sparse:
+            with engine_errors(f"reducing the sparse gradient of {self.gradients.name(parameter)}"):
+                parameter.grad = mean_sparse(parameter.grad, parameter, self.gradients.group, self.gradients.world.size)
 
     def _launch_rest(self) -> None:
         """Start to reduce the buckets that no hook has launched."""
-        while self._launched < len(self._buckets):
+        while self._launched < len(self.gradients.buckets):
             self._launch_next()
 
     def _launch_next(self) -> None:
-        """Start to reduce the bucket whose turn it is."""
-        bucket = self._buckets[self._launched]
+        """Start to reduce the bucket whose turn it is; the last one carries the notes."""
+        bucket = self.gradients.buckets[self._launched]
         self._launched += 1
-        bucket.notes = self._notes()
+        if self._launched == len(self.gradients.buckets):
+            newly_trained = len(self.gradients.newly_trained())
+            bucket.notes = (self._reductions % _NOTE_MODULUS, self._steps % _NOTE_MODULUS, newly_trained)
+        size, predivide = self.gradients.world.size, self._settings.predivide
         with engine_errors(bucket):
-            bucket.launch(self._group, self._prescale, self._settings.compression)
+            bucket.launch(
+                self.gradients.group, 1 / (size if predivide == 1.0 else predivide), self._settings.compression
+            )
 
     def _finish_launched(self) -> None:
         """Wait for the buckets that were launched; parameters whose gradients prove sparse leave their bucket."""
-        launched, self._launched = self._buckets[: self._launched], 0
+        launched, self._launched = self.gradients.buckets[: self._launched], 0
+        size, predivide = self.gradients.world.size, self._settings.predivide
+        sparse: list[torch.Tensor] = []
         for bucket in launched:
             with engine_errors(bucket):
-                sparse = bucket.finish(self._postscale)
-            for parameter in sparse:
-                self._sparse[parameter] = None
-                self._take_out(parameter)
+                sparse += bucket.finish(1.0 if predivide == 1.0 else predivide / size)
+        if launched and launched[-1] is self.gradients.buckets[-1]:
+            self._check_notes(launched[-1])
+        for parameter in sparse:
+            self.gradients.move_to_sparse(parameter)
 
-    def _notes(self) -> tuple[float, ...]:
-        """Return what the workers must have in common whenever they reduce."""
-        return self._reductions % _NOTE_MODULUS, self._steps % _NOTE_MODULUS, len(self._newly_trained())
-
-    def _check_notes(self) -> None:
+    def _check_notes(self, bucket: Bucket) -> None:
         """Raise where the workers are at different places of their scripts, or train different parameters.
 
         Looked at where it costs nothing: a device would have to be waited for, so that only newly trained parameters
         are worth it there, and a dtype of few digits cannot tell.
         """
-        fresh = self._newly_trained()
-        for bucket in self._buckets[-1:]:
-            exact = bucket.exact and self._settings.compression is Compression.none
-            if not (fresh or (exact and bucket.device.type == "cpu")):
-                continue
-            off = [
-                abs(mean - own) > 0.4 / self._world.size
-                for mean, own in zip(bucket.mean_notes(), self._notes(), strict=True)
-            ]
-            if exact and any(off[:2]):
-                raise HorovodInternalError(
-                    f"worker {self._world.rank}: the loops of the workers have come apart: this one is at step "
-                    f"{self._steps + 1} and backward {self._reductions + 1} of its optimizer, and another is not"
-                )
-            if off[2]:
-                names = ", ".join(self._names[parameter] for parameter in fresh)
-                raise HorovodInternalError(
-                    f"worker {self._world.rank}: the workers train different parameters: {names or 'none'} became "
-                    "trainable here, but not on all"
-                )
-
-    def _set_by_hand(self) -> list[torch.Tensor]:
-        """List the parameters whose gradient was never in a bucket."""
-        return [parameter for bucket in self._buckets for parameter in bucket.set_by_hand()]
-
-    @property
-    def _prescale(self) -> float:
-        """What a worker's gradients are multiplied with before they are summed."""
-        return 1 / (self._world.size if self._settings.predivide == 1.0 else self._settings.predivide)
-
-    @property
-    def _postscale(self) -> float:
-        """What the sum is multiplied with; with `_prescale` it makes the mean."""
-        return 1 / (self._world.size * self._prescale)
-
-
-def _group_for(parameters: Sequence[torch.Tensor], world: World) -> dist.ProcessGroup:
-    """Return the process group of the reducer that has charge of just these parameters, or a new one.
-
-    A script that makes a new optimizer for each phase would else collect process groups.
-    """
-    named = {id(parameter) for parameter in parameters}
-    owners = {id(owner): owner for owner in map(_owners.get, parameters)}
-    owner: Reducer | None = next(iter(owners.values()))
-    if len(owners) == 1 and owner is not None and owner._world is world and named == set(map(id, owner._names)):
-        return owner._group
-    return new_group()
-
-
-def _describe(name: str, parameter: torch.Tensor) -> str:
-    """Describe what must be alike on all workers."""
-    dtype = str(parameter.dtype).removeprefix("torch.")
-    return f"{name}: {dtype} {list(parameter.shape)}{'' if parameter.requires_grad else ', frozen'}"
+        exact = bucket.exact and self._settings.compression is Compression.none
+        if not (bucket.notes[-1] or (exact and bucket.device.type == "cpu")):
+            return
+        world = self.gradients.world
+        off = [abs(mean - own) > 0.4 / world.size for mean, own in zip(bucket.mean_notes(), bucket.notes, strict=True)]
+        if exact and any(off[:2]):
+            raise HorovodInternalError(
+                f"worker {world.rank}: the loops of the workers have come apart: this one is at step {self._steps + 1} "
+                f"and backward {self._reductions + 1} of its optimizer, and another is not"
+            )
+        if off[-1]:
+            names = ", ".join(map(self.gradients.name, self.gradients.newly_trained()))
+            raise HorovodInternalError(
+                f"worker {world.rank}: the workers train different parameters: {names or 'none'} became trainable "
+                "here, but not on all"
+            )

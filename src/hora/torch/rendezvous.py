@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -116,27 +117,49 @@ def open_store(place: Place) -> Store:
     return PrefixStore(f"hora/{attempt}/{_rounds[id(store)]}", store)
 
 
+def await_keys(store: Store, keys: Sequence[str], patience: timedelta) -> list[int]:
+    """Wait until a store has all the keys, or the patience ends; return the places of those that it does not have.
+
+    The store's own wait would print warnings when it ends without success.
+    """
+    end, pause = time.monotonic() + patience.total_seconds(), 0.001
+    while not store.check(list(keys)):
+        left = end - time.monotonic()
+        if left <= 0:
+            return [place for place, key in enumerate(keys) if not store.check([key])]
+        time.sleep(min(pause, left))
+        pause = min(2 * pause, 0.1)
+    return []
+
+
 def meet(store: Store, place: Place) -> list[int]:
     """Wait until every worker is there; return the host of each, in the order of the ranks.
 
     Raises
     ------
     HoraError
-        Workers did not come in time; names them.
+        Workers did not come in time (it names them), or the store is gone.
     """
-    store.set(f"host/{place.rank}", str(place.host))
     keys = [f"host/{rank}" for rank in range(place.size)]
     try:
-        store.wait(keys, timeout())
-        return [int(store.get(key)) for key in keys]
+        store.set(keys[place.rank], str(place.host))
+        absent = await_keys(store, keys, timeout())
     except RuntimeError as error:
-        absent = ", ".join(str(rank) for rank, key in enumerate(keys) if not store.check([key]))
         raise HoraError(
             "hvd.init()",
-            f"worker {place.rank} of {place.size} waited {timeout().total_seconds():g} s for worker {absent}",
-            "Look for an error of that worker; HORA_TIMEOUT_SECONDS sets how long workers wait",
+            f"worker {place.rank} of {place.size} lost the store at {place.address}:{place.port}: {error}",
+            "Look for an error of worker 0",
             status=3,
         ) from error
+    if absent:
+        raise HoraError(
+            "hvd.init()",
+            f"worker {place.rank} of {place.size} waited {timeout().total_seconds():g} s for "
+            f"worker {', '.join(map(str, absent))}",
+            "Look for an error of that worker; HORA_TIMEOUT_SECONDS sets how long workers wait",
+            status=3,
+        )
+    return [int(store.get(key)) for key in keys]
 
 
 def connect(store: Store, place: Place) -> dist.ProcessGroup:

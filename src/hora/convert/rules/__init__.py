@@ -1,7 +1,7 @@
 """The rules, by what they can do.
 
-Each is a module with ``CODE``, ``TITLE``, ``WHY`` (with what a wrong run showed) and ``detect(program)``, which gives findings:
-with edits that mend them, without any as a note, or with None where nothing can.
+Each is a module with ``CODE``, ``TITLE``, ``WHY`` (with what a wrong run showed) and ``detect(program)``, which gives
+findings: with edits that mend them, without any as a note, or with None where nothing can.
 """
 
 from __future__ import annotations
@@ -64,7 +64,8 @@ GATES = cast("tuple[Rule, ...]", (hr907, hr909))
 REFUSING = cast(
     "tuple[Rule, ...]",
     (
-        hr103, hr204, hr205, hr207, hr303, hr304, hr305, hr307, hr309, hr311, hr502, hr503, hr901, hr902, hr903, hr904, hr905, hr908,
+        hr103, hr204, hr205, hr207, hr303, hr304, hr305, hr307, hr309,
+        hr311, hr502, hr503, hr901, hr902, hr903, hr904, hr905, hr908,
     ),
 )  # fmt: skip
 """Rules that mend nothing yet: where one of them refuses a script, no other can help it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import sys
 from collections.abc import Sequence
 
 from hora.convert.edits import Edit, insert_before
@@ -123,12 +124,17 @@ def _import(program: Program, line: str) -> Edit:
         if group[0].lineno - (node.end_lineno or node.lineno) != 1:
             break
         group.insert(0, node)
-    plain = [node for node in group if isinstance(node, ast.Import)]
+    plain = [node for node in group if isinstance(node, ast.Import) and not _standard(node)]
     names = [_modules(node)[0] for node in plain]
     if plain and names == sorted(names) and (first in plain or len(plain) < len(group)):
         later = [node for node in plain if _modules(node)[0] > NAME]
         return insert_before(program.source, later[0] if later else first, [line])
     return insert_before(program.source, first, [line])
+
+
+def _standard(node: ast.Import) -> bool:
+    """Whether an import is from Python's own library."""
+    return _modules(node)[0].split(".")[0] in sys.stdlib_module_names
 
 
 def _modules(node: ast.Import | ast.ImportFrom) -> list[str]:

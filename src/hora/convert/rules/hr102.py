@@ -89,7 +89,7 @@ def _numbered(program: Program) -> list[Finding]:
 
 
 def _own_name(program: Program, node: ast.Constant) -> str:
-    """Give the name of the worker's device: with its number where the runtime is initialised before, else the current one."""
+    """Give the name of the worker's device, numbered where the runtime is initialised before, else the current one."""
     quote = program.source.segment(node)[0]
     quote = quote if quote in "'\"" else '"'
     if isinstance(program.scope(node), ast.Module) or not _runs_later(program, node):
@@ -117,9 +117,13 @@ def _positions(program: Program) -> list[Finding]:
         for argument in _device_arguments(program, node):
             values = [value for call in calls for value in (program.value(argument, call.place.context),) if value]
             if values and all(_is_number(value) for value in values):
+                if not program.own(node):
+                    message = "a file that the script imports uses one GPU by its number: not edited yet"
+                    findings.append(program.finding(CODE, argument, message, None))
+                    continue
                 edits: list[Edit] = [replace(program.source, argument, f"{hvd}.local_rank()")]
                 findings.append(program.finding(CODE, argument, "all workers would use one GPU by its number", edits))
-            elif _chosen_by_user(argument, values):
+            elif values and _chosen_by_user(argument, values):
                 message = "the GPU's number comes from a setting: every worker would use the same one"
                 findings.append(program.finding(CODE, argument, message, None))
     return findings

@@ -5,14 +5,14 @@ from __future__ import annotations
 import ast
 
 from hora.convert.arguments import literal
-from hora.convert.edits import insert_after, replace
 from hora.convert.finding import Finding
+from hora.convert.places import wrap
 from hora.convert.program import Program
 from hora.convert.values import Loader, plain
 
 CODE = "HR201"
 TITLE = "training loaders are dealt"
-WHY = "Without it each worker trains on all the data: N workers do the work N times, and an epoch takes as long as on one."
+WHY = "Without it each worker trains on all the data: N workers do the work N times, an epoch takes as long as on one."
 
 
 def detect(program: Program) -> list[Finding]:
@@ -50,25 +50,13 @@ def _by_one(program: Program, loader: Loader) -> bool:
 
 def _finding(program: Program, loader: Loader, message: str, options: str) -> Finding:
     """Deal a loader after the statement that makes it, or where it is made."""
-    node = loader.site
-    context = list(loader.context)
-    while context and _shared(program, loader, node):
-        node = context.pop()
-    statement = program.statement(node)
     deal = f"{program.runtime}.deal"
-    if (
-        isinstance(statement, ast.Assign)
-        and statement.value is node
-        and len(statement.targets) == 1
-        and isinstance(statement.targets[0], ast.Name | ast.Attribute)
-    ):
-        target = program.source.segment(statement.targets[0])
-        edit = insert_after(program.source, statement, [f"{target} = {deal}({target}{options})"])
-    elif isinstance(node, ast.Call) and any(loader in map(plain, value.things) for value in program.values(node)):
-        edit = replace(program.source, node, f"{deal}({program.source.segment(node)}{options})")
-    else:
+    found = wrap(
+        program, loader, lambda text: f"{deal}({text}{options})", climb=lambda node: _shared(program, loader, node)
+    )
+    if found is None:
         return program.finding(CODE, loader.site, "one call makes loaders that train and loaders that do not", None)
-    return program.finding(CODE, loader.site, message, [edit])
+    return program.finding(CODE, loader.site, message, [found[1]])
 
 
 def _shared(program: Program, loader: Loader, node: ast.AST) -> bool:

@@ -8,7 +8,7 @@ from hora.convert.program import Program
 
 CODE = "HR207"
 TITLE = "every use of the batch size follows"
-WHY = "Labels, noise or hidden states made for the whole batch do not fit a slice of it, or train N times as many of them."
+WHY = "Labels, noise or hidden states made for the whole batch do not fit a slice of it, or train N times as many."
 
 
 def detect(program: Program) -> list[Finding]:

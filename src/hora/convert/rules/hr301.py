@@ -4,53 +4,66 @@ from __future__ import annotations
 
 import ast
 
-from hora.convert.edits import Edit, insert_after, replace
+from hora.convert.edits import insert_after
 from hora.convert.finding import Finding
+from hora.convert.places import wrap
 from hora.convert.program import Program
 from hora.convert.values import Foreign, Function, Instance, Method, Optimizer, Scaler, Scheduler, Stream, plain
 
 CODE = "HR301"
 TITLE = "every optimizer that steps is wrapped"
 WHY = "With only the generator of a GAN wrapped, the discriminators of two workers differ by 5.6e-3 after 3 steps."
+MESSAGE = "its gradients are not averaged over the workers"
 
 
 def detect(program: Program) -> list[Finding]:
     """Find optimizers that step on the gradients of one worker alone."""
-    bare = [optimizer for optimizer in program.stepping if not optimizer.wrapped]
-    choices: dict[tuple[ast.stmt, str], list[Optimizer]] = {}
+    choices: dict[tuple[ast.stmt, str], Optimizer] = {}
     findings: list[Finding] = []
-    for optimizer in bare:
-        statement = program.statement(optimizer.site)
-        target = _target(program, statement, optimizer)
-        if target is None:
-            text = f"{program.runtime}.DistributedOptimizer({program.source.segment(_call(optimizer))})"
-            findings.append(_finding(program, optimizer, [replace(program.source, _call(optimizer), text)]))
+    wrapper = f"{program.runtime}.DistributedOptimizer"
+    for optimizer in program.stepping:
+        if optimizer.wrapped:
+            continue
+        found = wrap(program, optimizer, lambda text: f"{wrapper}({text})")
+        if found is None:
+            message = "it is made in another file, and nothing here names it"
+            findings.append(program.finding(CODE, optimizer.site, message, None))
+            continue
+        statement, edit = found
+        target = ast.unparse(statement.targets[0]) if isinstance(statement, ast.Assign) else ""
+        later = _moved_later(program, optimizer, statement)
+        if later is not None and target:
+            choices.setdefault((later, edit.text.strip()), optimizer)
+            continue
+        if edit.start != edit.end:
+            findings.append(program.finding(CODE, optimizer.site, MESSAGE, [edit]))
         else:
-            choices.setdefault((_whole_choice(program, statement, target), target), []).append(optimizer)
-    for (statement, target), optimizers in choices.items():
-        line = f"{target} = {program.runtime}.DistributedOptimizer({target})"
-        findings.append(_finding(program, optimizers[0], [insert_after(program.source, statement, [line])]))
+            choices.setdefault((_whole_choice(program, statement, target), edit.text.strip()), optimizer)
+    for (statement, line), optimizer in choices.items():
+        edits = [insert_after(program.source, statement, [line])]
+        findings.append(program.finding(CODE, optimizer.site, MESSAGE, edits))
     return findings + _unknown(program)
 
 
-def _finding(program: Program, optimizer: Optimizer, edits: list[Edit]) -> Finding:
-    """Make the finding of an optimizer that is not wrapped."""
-    return program.finding(CODE, optimizer.site, "its gradients are not averaged over the workers", edits)
-
-
-def _call(optimizer: Optimizer) -> ast.Call:
-    """Give the call that makes an optimizer."""
-    assert isinstance(optimizer.site, ast.Call)
-    return optimizer.site
-
-
-def _target(program: Program, statement: ast.stmt, optimizer: Optimizer) -> str | None:
-    """Give the one name or attribute that a statement binds an optimizer to."""
-    if isinstance(statement, ast.Assign) and statement.value is optimizer.site and len(statement.targets) == 1:
-        target = statement.targets[0]
-        if isinstance(target, ast.Name | ast.Attribute):
-            return program.source.segment(target)
-    return None
+def _moved_later(program: Program, optimizer: Optimizer, statement: ast.stmt) -> ast.stmt | None:
+    """Give the last statement before the training that moves the finished optimizer's parameters to a device."""
+    roots = {program.root(module) for module in program.facts.trained_by(optimizer)}
+    moves = [
+        {node, *context}
+        for thing, how, node, context in program.facts.changed
+        if how == "moved"
+        and program.root(thing) in roots
+        and program.order(node, context) > program.order(optimizer.site, optimizer.context)
+    ]
+    last = None
+    block = program.block(statement)
+    for later in block[block.index(statement) + 1 :]:
+        nodes = set(ast.walk(later))
+        if any(nodes & {one.node, *one.place.context} for one in program.backwards):
+            break
+        if any(nodes & move for move in moves):
+            last = later
+    return last
 
 
 def _whole_choice(program: Program, statement: ast.stmt, target: str) -> ast.stmt:
@@ -81,7 +94,7 @@ def _unknown(program: Program) -> list[Finding]:
     loops = {loop for backward in program.backwards for loop in backward.place.loops[-1:]}
     known = (Optimizer, Scheduler, Scaler, Stream, Instance, Function)
     findings: dict[Finding, None] = {}
-    for call in program.calls:
+    for call in program.all_calls:
         node = call.node
         if not (isinstance(node.func, ast.Attribute) and node.func.attr == "step" and loops & set(call.place.loops)):
             continue

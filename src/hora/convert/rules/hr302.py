@@ -72,7 +72,11 @@ def _bound_at(program: Program, call: Call, optimizers: frozenset[Thing]) -> ast
     context = call.place.context
     while True:
         statement = program.statement(node)
-        place = next((one for one in program.places(statement) if one.context == context), None)
+        place = (
+            None
+            if not program.own(node)
+            else next((one for one in program.places(statement) if one.context == context), None)
+        )
         if place is not None and not isinstance(statement, ast.Return) and program.expression(optimizers, place):
             return statement
         if not context:

@@ -17,7 +17,7 @@ _PADS = ("pad", "max")
 
 
 def detect(program: Program) -> list[Finding]:
-    """Find losses that divide by a number of entries that differs from worker to worker, and batches that are padded."""
+    """Find losses that divide by a number of entries that differs between workers, and batches that are padded."""
     findings = refusals(program, CODE)
     for loader in sorted(program.training_loaders, key=program.number):
         arguments = program.facts.given[loader]

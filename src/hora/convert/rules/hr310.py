@@ -8,7 +8,7 @@ from hora.convert.values import Module
 
 CODE = "HR310"
 TITLE = "BatchNorm has the same statistics everywhere, or it is said"
-WHY = "Over slices the statistics are those of a slice: running means of two workers differed by 0.11, and a checkpoint holds worker 0's."
+WHY = "Statistics are those of a slice: running means of two workers differed by 0.11, a checkpoint holds worker 0's."
 
 
 _LAYERS = ("BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "LazyBatchNorm1d", "LazyBatchNorm2d", "LazyBatchNorm3d")
@@ -25,7 +25,7 @@ def detect(program: Program) -> list[Finding]:
         "BatchNorm takes its statistics from each worker's slice, and a checkpoint holds those of worker 0: with small"
         " slices, or to match one worker exactly, use synchronised BatchNorm"
     )
-    for call in program.calls:
+    for call in program.all_calls:
         for thing in call.result.things:
             if isinstance(thing, Module) and thing.site is call.node and _normalises(thing.maker):
                 return [program.finding(CODE, call.node, message, ())]

@@ -16,7 +16,7 @@ def detect(program: Program) -> list[Finding]:
     if not program.facts.seeded:
         return []
     message = "seeded alike, the workers drop the same entries of their slices: right on average, not sample by sample"
-    for call in program.calls:
+    for call in program.all_calls:
         for thing in call.result.things:
             if isinstance(thing, Module) and thing.site is call.node and "Dropout" in thing.maker:
                 return [program.finding(CODE, program.facts.seeded[0], message, ())]

@@ -11,11 +11,11 @@ from hora.convert.values import plain
 
 CODE = "HR503"
 TITLE = "noise drawn for a batch is sliced, not repeated"
-WHY = "Seeded alike, N workers draw the same noise N times, and the global batch has 1/N of the noise that it should have."
+WHY = "Seeded alike, N workers draw the same noise N times, and the global batch has 1/N of the noise it should."
 
 
 def detect(program: Program) -> list[Finding]:
-    """Find noise in the training step that is alike on all workers, or that makes the whole batch's loss a worker's own."""
+    """Find noise in the training step that is alike on all workers, or makes the batch's loss a worker's own."""
     findings = refusals(program, CODE)
     if not program.facts.seeded:
         return findings

@@ -37,7 +37,7 @@ def blocked(program: Program) -> frozenset[int]:
 def _weigh(program: Program) -> list[Finding]:
     """Weigh the means that are added up over batches."""
     names: dict[ast.expr, set[str | None]] = {}
-    for statement, term, loaders, place in unweighed(program):
+    for _statement, term, loaders, place in unweighed(program):
         loop = next((loop for loop, context in reversed(place.loops) if context == place.context), None)
         near = loop.iter if isinstance(loop, ast.For) else None
         names.setdefault(term, set()).add(program.expression(loaders, place, near))
@@ -135,7 +135,7 @@ def _refuse(program: Program) -> list[Finding]:
                 continue
             code = "HR403" if escape.decides else CODE
             why = f" ({spread.why.message})" if spread.why else ""
-            text = " ".join(program.source.segment(part).split())
+            text = " ".join(program.home(part).segment(part).split())
             text = text if len(text) <= 60 else f"{text[:57]}..."
             message = f"'{text}' is {spread.kind.value}{why}, of the worker's slice alone, and {escape.use}"
             findings[program.finding(code, escape.node, message, None)] = None

@@ -7,7 +7,7 @@ import ast
 from hora.convert.edits import Edit, insert_before, replace
 from hora.convert.facts import Call
 from hora.convert.finding import Finding
-from hora.convert.guards import guarded, runs, together
+from hora.convert.guards import elsewhere, guarded, runs, together
 from hora.convert.library import BARS, PICTURES, PRINTERS
 from hora.convert.program import Program
 from hora.convert.values import Foreign, Method, Named, Stream
@@ -28,6 +28,7 @@ _SPEAKERS = (
     "mlflow.",
     *PICTURES,
 )
+_LEVELS = frozenset({"debug", "info", "warning", "warn", "error", "critical", "exception", "log", "fatal"})
 _CONDITIONAL = (ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp, ast.IfExp, ast.BoolOp)
 _BAR_METHODS = frozenset(["set_postfix", "set_postfix_str", "set_description", "set_description_str", "write"])
 
@@ -43,6 +44,7 @@ def detect(program: Program) -> list[Finding]:
         for call in program.calls_of(*BARS)
         if not any(keyword.arg in ("disable", None) for keyword in call.node.keywords)
         and call.node.args
+        and program.own(call.node)
         and not call.place.alone
     ]
     return [*findings, *_computed_inside(program), *_runs_of_wandb(program)]
@@ -52,16 +54,23 @@ def speaks(program: Program, statement: ast.stmt) -> bool:
     """Whether a statement speaks and does nothing else."""
     if not isinstance(statement, ast.Expr) or not isinstance(statement.value, ast.Call):
         return False
-    return any(_speaker(call) for call in program.calls_by_node.get(statement.value, ()))
+    here = any(speaker(call) for call in program.calls_by_node.get(statement.value, ()))
+    return here or elsewhere(program, statement.value, speaker)
 
 
-def _speaker(call: Call) -> bool:
+def speaker(call: Call) -> bool:
     """Whether a call prints, logs or draws."""
     for thing in call.function.things:
+        if isinstance(thing, Named) and thing.name.startswith("logging."):
+            return thing.name.removeprefix("logging.") in _LEVELS or "filename" in {
+                one.arg for one in call.node.keywords
+            }
         if isinstance(thing, Named) and (thing.name in PRINTERS or thing.name.startswith(_SPEAKERS)):
             return True
         if isinstance(thing, Method):
             maker = getattr(thing.receiver, "maker", "")
+            if isinstance(thing.receiver, Foreign) and maker.startswith("logging."):
+                return thing.name in _LEVELS
             if isinstance(thing.receiver, Foreign) and (maker.startswith(_SPEAKERS) or "SummaryWriter" in maker):
                 return True
             if isinstance(thing.receiver, Stream) and thing.name in _BAR_METHODS:
@@ -73,7 +82,11 @@ def _computed_inside(program: Program) -> list[Finding]:
     """Find what is said of a result that all workers must work out: it is worked out before."""
     findings: list[Finding] = []
     for statement, places in program.facts.places.items():
-        if all(place.alone for place in places.values()) or not speaks(program, statement):
+        if (
+            not program.own(statement)
+            or all(place.alone for place in places.values())
+            or not speaks(program, statement)
+        ):
             continue
         edits: list[Edit] = []
         for call in _together_inside(program, statement):
@@ -106,7 +119,9 @@ def _runs_of_wandb(program: Program) -> list[Finding]:
     return [
         program.finding(CODE, call.node, "every worker opens a run of its own", [_without(program, call)])
         for call in program.calls_of("wandb.init")
-        if not call.place.alone and not any(keyword.arg in ("mode", None) for keyword in call.node.keywords)
+        if program.own(call.node)
+        and not call.place.alone
+        and not any(keyword.arg in ("mode", None) for keyword in call.node.keywords)
     ]
 
 

@@ -7,7 +7,7 @@ import ast
 from hora.convert.edits import Edit, insert_after, insert_before, replace
 from hora.convert.facts import Call
 from hora.convert.finding import Finding
-from hora.convert.guards import guarded, runs
+from hora.convert.guards import elsewhere, guarded, runs
 from hora.convert.library import SAVERS
 from hora.convert.program import Program
 from hora.convert.runtime import NAME
@@ -32,8 +32,8 @@ _LATER = frozenset({"torch.save", "pickle.dump", "joblib.dump", "json.dump", "sh
 _DIRECTORIES = frozenset({"os.makedirs", "os.mkdir", "shutil.rmtree"})
 _OPENERS = frozenset({"logging.FileHandler", "logging.basicConfig", "logging.handlers.RotatingFileHandler"})
 _METHODS = frozenset({
-    "savefig", "to_csv", "to_json", "to_pickle", "to_parquet", "mkdir", "unlink", "rmdir", "write_text", "write_bytes",
-    "save_pretrained",
+    "save", "savefig", "to_csv", "to_json", "to_pickle", "to_parquet", "mkdir", "unlink", "rmdir", "write_text",
+    "write_bytes", "save_pretrained",
 })  # fmt: skip
 
 
@@ -43,7 +43,7 @@ def detect(program: Program) -> list[Finding]:
         program.finding(CODE, run[0], "every worker writes this", guarded(program, run))
         for run in runs(program, lambda statement: writes(program, statement))
     ]
-    return findings or _opened(program) or _waits(program)
+    return findings or _opened(program) or _waits(program) or _unguarded(program)
 
 
 def writes(program: Program, statement: ast.stmt) -> bool:
@@ -53,7 +53,8 @@ def writes(program: Program, statement: ast.stmt) -> bool:
         return all(_opens_to_write(program, node) for node in opens) and all(_inert(one) for one in statement.body)
     if not isinstance(statement, ast.Expr) or not isinstance(statement.value, ast.Call):
         return False
-    return any(_writer(call) for call in program.calls_by_node.get(statement.value, ()))
+    here = any(_writer(call) for call in program.calls_by_node.get(statement.value, ()))
+    return here or elsewhere(program, statement.value, _writer)
 
 
 def _writer(call: Call) -> bool:
@@ -88,12 +89,22 @@ def _inert(statement: ast.stmt) -> bool:
     return not leaves and not binds
 
 
+def _unguarded(program: Program) -> list[Finding]:
+    """Find writes in other files that every worker comes to and that nothing in the script can guard."""
+    message = "a file that the script imports writes here, on every worker: not edited yet"
+    return [
+        program.finding(CODE, call.node, message, None)
+        for call in program.all_calls
+        if not program.own(call.node) and not call.place.alone and _writer(call)
+    ]
+
+
 def _opened(program: Program) -> list[Finding]:
     """Find files that every worker opens to write and that no guard can hold: all but worker 0 write to nowhere."""
     findings: list[Finding] = []
     for call in program.calls_of("builtins.open"):
         path = call.node.args[0] if call.node.args else None
-        if path is None or call.place.alone or not _opens_to_write(program, call.node):
+        if path is None or not program.own(call.node) or call.place.alone or not _opens_to_write(program, call.node):
             continue
         if isinstance(path, ast.IfExp) and any(WorkerZero() in value.things for value in program.values(path.test)):
             continue

@@ -14,8 +14,9 @@ WHY = "What nothing in the file calls is called from elsewhere, with what is not
 
 def detect(program: Program) -> list[Finding]:
     """Find backward passes that no way through the file leads to, in functions that are not simply unused."""
-    findings: list[Finding] = []
     reached = {backward.node for backward in program.backwards}
+    message = "the training loop is in a file that the script imports, which is not edited yet"
+    findings = [program.finding(CODE, node, message, None) for node in reached if not program.own(node)]
     for node in ast.walk(program.source.tree):
         if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "backward"):
             continue

@@ -1,0 +1,218 @@
+"""Where the gradients of an optimizer's parameters live: their names, their hooks, and the buckets they are in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch.autograd.graph import Node, get_gradient_edge
+from torch.utils.hooks import RemovableHandle
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from hora.torch.buckets import Bucket, bucket_bytes, layout
+from hora.torch.exchange import agree, exchange
+from hora.torch.world import World, current, new_group
+
+Named = Sequence[tuple[str, torch.Tensor]]
+
+# Who has charge of a parameter: the optimizer that wrapped it last.
+_charge: Any = WeakTensorKeyDictionary()
+
+
+class Gradients:
+    """The gradients of the parameters that one optimizer has charge of.
+
+    Parameters
+    ----------
+    parameters
+        What is going to be adopted.
+    on_gradient
+        Called with a parameter when a backward has made its gradient.
+    summed
+        Whether gradients are to be summed. Buckets hold means; a gradient that counts N times has the sum as its mean.
+    sparse_as_dense
+        Whether sparse gradients are made dense.
+
+    Attributes
+    ----------
+    world, group
+        The world, and the process group that carries these gradients and nothing else.
+    buckets
+        The buckets, in the order in which they are reduced.
+    sparse
+        The parameters whose gradients are sparse, and in no bucket.
+    """
+
+    def __init__(
+        self,
+        parameters: Sequence[torch.Tensor],
+        on_gradient: Callable[[torch.Tensor], None],
+        *,
+        summed: bool,
+        sparse_as_dense: bool,
+    ) -> None:
+        self.world: World = current()
+        self.group = self._predecessors_group(parameters) or new_group()
+        self.buckets: list[Bucket] = []
+        self.sparse: dict[torch.Tensor, None] = {}
+        self._on_gradient = on_gradient
+        self._summed = summed
+        self._sparse_as_dense = sparse_as_dense
+        self._names: dict[torch.Tensor, str] = {}
+        self._hooks: dict[torch.Tensor, list[RemovableHandle]] = {}
+        # The engine drops these, and the hooks on them, when nobody holds them.
+        self._accumulators: dict[torch.Tensor, Node] = {}
+        self._bucket_of: dict[torch.Tensor, Bucket] = {}
+        self._untrained: dict[torch.Tensor, None] = {}
+        self._given_up: dict[torch.Tensor, None] = {}
+
+    def adopt(
+        self,
+        named: Named,
+        *,
+        groups: Sequence[Sequence[torch.Tensor]] = (),
+        number_of_buckets: int = 0,
+        sparse: bool = False,
+    ) -> None:
+        """Take charge of parameters, on all workers at once; who had charge of them before gives them up.
+
+        Parameters
+        ----------
+        named
+            The parameters with their names, in the same order on every worker.
+        groups
+            Parameters that share a bucket, a list for each bucket; the others are cut by size.
+        number_of_buckets
+            How many buckets to cut the others into; 0 makes them HORA_BUCKET_MB large.
+        sparse
+            Whether the gradients are known to be sparse.
+
+        Raises
+        ------
+        HorovodInternalError
+            The workers' parameters differ; on every worker alike.
+        """
+        agree([_describe(name, parameter) for name, parameter in named], "DistributedOptimizer", self.group)
+        for name, parameter in named:
+            before: Gradients | None = _charge.get(parameter)
+            if before is not None:
+                before._give_up(parameter)
+            _charge[parameter] = self
+            self._given_up.pop(parameter, None)
+            self._names[parameter] = name
+            self._install_hooks(parameter)
+            if not parameter.requires_grad:
+                self._untrained[parameter] = None
+            elif sparse:
+                self.sparse[parameter] = None
+        trained = [parameter for _, parameter in named if parameter.requires_grad and not sparse]
+        largest = -(-sum(parameter.nbytes for parameter in trained) // number_of_buckets) if number_of_buckets else 0
+        self._add_buckets(trained, largest or bucket_bytes(), groups)
+
+    def adopt_newly_trained(self) -> None:
+        """Make buckets for the parameters that were frozen when they were adopted and are trained now."""
+        fresh = self.newly_trained()
+        for parameter in fresh:
+            del self._untrained[parameter]
+        self._add_buckets(fresh, bucket_bytes())
+
+    def newly_trained(self) -> list[torch.Tensor]:
+        """List the parameters that were frozen when they were adopted and are trained now."""
+        return [parameter for parameter in self._untrained if parameter.requires_grad]
+
+    def strangers(self, named: Named) -> Named:
+        """List those of an optimizer's parameters that it never had charge of."""
+        return [pair for pair in named if pair[1] not in self._names and pair[1] not in self._given_up]
+
+    def follow_world(self) -> bool:
+        """Go over to the world of a later `init()`; return whether there is one."""
+        world = current()
+        if world is self.world:
+            return False
+        self.world = world
+        if world.size > 1:
+            self.group = new_group()
+        return True
+
+    def bucket_of(self, parameter: torch.Tensor) -> Bucket | None:
+        """Return the bucket of a parameter, if it is in one."""
+        return self._bucket_of.get(parameter)
+
+    def name(self, parameter: torch.Tensor) -> str:
+        """Return the name of a parameter."""
+        return self._names[parameter]
+
+    def move_to_sparse(self, parameter: torch.Tensor) -> None:
+        """Take a parameter whose gradient proves sparse out of its bucket."""
+        self._take_out(parameter)
+        self.sparse[parameter] = None
+
+    def _install_hooks(self, parameter: torch.Tensor) -> None:
+        """Hook a parameter, also one that is frozen now and may be trained later."""
+        frozen = not parameter.requires_grad
+        parameter.requires_grad_(True)
+        handles = [parameter.register_post_accumulate_grad_hook(self._on_gradient)]  # type: ignore[no-untyped-call]
+        if self._summed:
+            self._accumulators[parameter] = get_gradient_edge(parameter).node
+            handles.append(self._accumulators[parameter].register_prehook(self._count_n_times))
+        self._hooks[parameter] = handles
+        if frozen:
+            parameter.requires_grad_(False)
+
+    def _count_n_times(self, gradients: tuple[torch.Tensor | None, ...]) -> tuple[torch.Tensor | None, ...]:
+        """Multiply gradients by the number of workers."""
+        return tuple(gradient if gradient is None else gradient * self.world.size for gradient in gradients)
+
+    def _give_up(self, parameter: torch.Tensor) -> None:
+        """Give up a parameter that another optimizer takes charge of."""
+        for handle in self._hooks.pop(parameter):
+            handle.remove()
+        self._take_out(parameter)
+        self._given_up[parameter] = None
+        del self._names[parameter]
+        for others in (self._accumulators, self.sparse, self._untrained):
+            others.pop(parameter, None)
+
+    def _take_out(self, parameter: torch.Tensor) -> None:
+        """Make the bucket of a parameter anew, without it."""
+        bucket = self._bucket_of.pop(parameter, None)
+        if bucket is not None:
+            place = next(index for index, other in enumerate(self.buckets) if other is bucket)
+            rest = [other for other in bucket.parameters if other is not parameter]
+            self.buckets[place : place + 1] = [self._make_bucket(rest)] if rest else []
+
+    def _add_buckets(
+        self, parameters: Sequence[torch.Tensor], largest: int, groups: Sequence[Sequence[torch.Tensor]] = ()
+    ) -> None:
+        """Make the buckets of parameters, laid out as worker 0 says."""
+        rows = exchange(json.dumps(layout(parameters, largest, groups)).encode(), "DistributedOptimizer", self.group)
+        for indices in json.loads(rows[0]):
+            self.buckets.append(self._make_bucket([parameters[index] for index in indices]))
+
+    def _make_bucket(self, parameters: Sequence[torch.Tensor]) -> Bucket:
+        """Make a bucket and note who is in it."""
+        named = [(self._names[parameter], parameter) for parameter in parameters]
+        bucket = Bucket(named, sparse_as_dense=self._sparse_as_dense)
+        self._bucket_of.update(dict.fromkeys(parameters, bucket))
+        return bucket
+
+    def _predecessors_group(self, parameters: Iterable[torch.Tensor]) -> dist.ProcessGroup | None:
+        """Return the process group of an earlier optimizer over just these parameters.
+
+        A script that makes a new optimizer for each phase would else collect process groups.
+        """
+        wanted = set(map(id, parameters))
+        before: Gradients | None
+        for before in map(_charge.get, parameters):
+            same = before is not None and before.world is self.world and set(map(id, before._names)) == wanted
+            return before.group if before is not None and same else None
+        return None
+
+
+def _describe(name: str, parameter: torch.Tensor) -> str:
+    """Describe what must be alike on all workers."""
+    dtype = str(parameter.dtype).removeprefix("torch.")
+    return f"{name}: {dtype} {list(parameter.shape)}{'' if parameter.requires_grad else ', frozen'}"
