@@ -101,27 +101,37 @@ import torch, torch._dynamo
 import hora.torch as hvd
 
 torch.set_num_threads(1)
-rounds, workers = int(sys.argv[1]), 2
+rounds, killed = int(sys.argv[1]), sys.argv[2] == "killed"
 endings = {}
-for _ in range(rounds):
+
+def work(rank, number, port):
+    os.environ.update(RANK=str(rank), WORLD_SIZE="2", LOCAL_RANK=str(rank), LOCAL_WORLD_SIZE="2", GROUP_RANK="0",
+                      GROUP_WORLD_SIZE="1", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    hvd.init()
+    model = torch.nn.Sequential(torch.nn.Linear(20, 300), torch.nn.Linear(300, 10))
+    optimizer = hvd.DistributedOptimizer(torch.optim.SGD(model.parameters(), lr=0.1), groups=2)
+    for step in range(4 if killed else 1):
+        hidden = model[0](torch.ones(8, 20))
+        if killed and rank == 1 and step == number % 3:
+            if number % 2:
+                os.kill(os.getpid(), signal.SIGKILL)
+            hidden.register_hook(lambda gradient: os.kill(os.getpid(), signal.SIGKILL))
+        model[1](hidden).sum().backward()
+        optimizer.step()
+        hvd.allreduce(1.0)
+    sys.exit(0)
+
+for number in range(rounds):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     pids = []
-    for rank in range(workers):
-        pid = os.fork()
-        if pid == 0:
-            os.environ.update(RANK=str(rank), WORLD_SIZE="2", LOCAL_RANK=str(rank), LOCAL_WORLD_SIZE="2",
-                              GROUP_RANK="0", GROUP_WORLD_SIZE="1", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-            hvd.init()
-            model = torch.nn.Linear(20, 300)
-            optimizer = hvd.DistributedOptimizer(torch.optim.SGD(model.parameters(), lr=0.1))
-            model(torch.ones(8, 20)).sum().backward()
-            optimizer.step()
-            sys.exit(0)
-        pids.append(pid)
-    end = time.monotonic() + 30
-    for pid in pids:
+    for rank in range(2):
+        pids.append(os.fork())
+        if pids[-1] == 0:
+            work(rank, number, port)
+    end = time.monotonic() + 90
+    for rank, pid in enumerate(pids):
         status = None
         while status is None:
             done, code = os.waitpid(pid, os.WNOHANG)
@@ -133,15 +143,17 @@ for _ in range(rounds):
                 status = "hung"
             else:
                 time.sleep(0.005)
-        endings[status] = endings.get(status, 0) + 1
-print(endings)
+        endings[rank, status] = endings.get((rank, status), 0) + 1
+print(endings, flush=True)
 os._exit(0)
 """
 
 
 @pytest.mark.slow
-def test_200_launches_that_step_once_and_end(tmp_path):
+@pytest.mark.parametrize(("how", "statuses"), [("done", (0, 0)), ("killed", (1, -signal.SIGKILL))])
+def test_200_launches_end(tmp_path, how, statuses):
     path = tmp_path / "forks.py"
-    path.write_text(FORKS.replace("print(endings)", "print(endings, flush=True)"))
-    done = subprocess.run([sys.executable, str(path), "200"], capture_output=True, text=True, timeout=900, check=True)
-    assert done.stdout.strip() == "{0: 400}", done.stderr
+    path.write_text(FORKS)
+    command = [sys.executable, str(path), "200", how]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=3000, check=True)
+    assert done.stdout.strip() == str({(0, statuses[0]): 200, (1, int(statuses[1])): 200})

@@ -10,7 +10,7 @@ import time
 
 import pytest
 import torch
-from cases import data, network, own, record
+from loops import data, network, own, record
 from torch import nn
 from torch.nn import functional as F
 

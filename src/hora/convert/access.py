@@ -6,7 +6,7 @@ import ast
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hora.convert import calls, tensors
+from hora.convert import calls, shapes, tensors
 from hora.convert.arguments import literal
 from hora.convert.memory import ANY, either
 from hora.convert.spread import ALIKE, ENTRIES, Kind, Spread, mixed
@@ -28,6 +28,7 @@ from hora.convert.values import (
     Optimizer,
     Package,
     Parameters,
+    Positions,
     Shape,
     Stream,
     Super,
@@ -135,7 +136,7 @@ def attribute(walk: Walk, receiver: Value, name: str, node: ast.AST) -> Value:
 
 def is_plain(thing: Thing) -> bool:
     """Whether a thing's attributes are those of tensors and numbers."""
-    return isinstance(thing, Batch | Shape | Constant)
+    return isinstance(thing, Batch | Shape | Constant | Positions)
 
 
 def _attribute_of(walk: Walk, thing: Thing, name: str, node: ast.AST) -> Value:
@@ -259,7 +260,7 @@ def subscript(walk: Walk, node: ast.Subscript) -> Value:
         elif isinstance(thing, Instance):
             found.append(calls.method(walk, thing, "__getitem__", node, (index,)) or UNKNOWN)
     if not found:
-        return tensors.subscript(walk, receiver, node, index)
+        return shapes.subscript(walk, receiver, node, index)
     inside = index_spread(walk, index)
     if inside.kind in (Kind.ROWS, Kind.RAGGED) and not receiver.spread.local:
         return tensor(replace(inside, axis=0))
@@ -269,7 +270,13 @@ def subscript(walk: Walk, node: ast.Subscript) -> Value:
 
 def index_spread(walk: Walk, index: Value) -> Spread:
     """Give how an index spreads: of several, as the first that does not come alike."""
-    parts = [walk.state.deep_spread(one) for one in (index.items if index.items is not None else (index,))]
+    several = index.items if index.items is not None else (index,)
+    parts = [
+        replace(one.spread, kind=Kind.ROWS, axis=0, why=None)
+        if Positions() in one.things
+        else walk.state.deep_spread(one)
+        for one in several
+    ]
     entries = [part for part in parts if part.kind in ENTRIES]
     return next((part for part in (*entries, *parts) if not part.alike), ALIKE)
 

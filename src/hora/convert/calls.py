@@ -11,10 +11,11 @@ from hora.convert import access, expressions, library, networks, statements, ten
 from hora.convert.arguments import Arguments, Keywords
 from hora.convert.facts import Call
 from hora.convert.memory import either, merge
-from hora.convert.spread import Kind, mixed
+from hora.convert.spread import Kind, Spread, mixed
 from hora.convert.spread import join as join_spreads
 from hora.convert.values import (
     UNKNOWN,
+    Box,
     Class,
     Constant,
     Criterion,
@@ -22,6 +23,7 @@ from hora.convert.values import (
     Frame,
     Function,
     Instance,
+    Loader,
     Method,
     Module,
     Named,
@@ -109,9 +111,10 @@ def _call_instance(walk: Walk, thing: Instance, arguments: Arguments) -> Value:
 
 def not_followed(walk: Walk, arguments: Arguments, name: str) -> Value:
     """Give what a call gives that cannot be followed, noting what it is handed of the worker's slice."""
-    spreads = [walk.state.deep_spread(value) for value in arguments.all]
+    spreads = [_handed(walk, value, arguments.node) for value in arguments.all]
     if any(spread.local for spread in spreads):
-        parts = tuple((node, value) for node, value in arguments.pairs if walk.state.deep_spread(value).local)
+        pairs = zip(arguments.pairs, spreads, strict=False)
+        parts = tuple((node, replace(value, spread=spread)) for (node, value), spread in pairs if spread.local)
         walk.escape(arguments.node, parts, f"is handed to {name}(), which is not followed")
         return tensor(
             mixed("HR908", f"{name}() comes from outside this file and is not followed", arguments.node, *spreads)
@@ -121,6 +124,17 @@ def not_followed(walk: Walk, arguments: Arguments, name: str) -> Value:
         if spread.kind is Kind.OWN:
             result = replace(result, spread=join_spreads(result.spread, spread))
     return result
+
+
+def _handed(walk: Walk, value: Value, node: ast.AST) -> Spread:
+    """Give how a value spreads that is handed to what is not followed: of a loader, every batch may be taken."""
+    spread = walk.state.deep_spread(value)
+    loaders = frozenset(
+        thing for thing in walk.state.deep_things(value) if isinstance(thing, Loader) and thing not in walk.whole
+    )
+    if loaders and not spread.local:
+        return mixed("HR908", "a loader is handed to what is not followed", node, Spread(Kind.SUM, frozenset(loaders)))
+    return spread
 
 
 def member(walk: Walk, thing: Instance | Super | Class, name: str) -> Value | None:
@@ -211,6 +225,15 @@ def _body(
     return either(value for value, _ in ends)
 
 
+def _under(walk: Walk, mapping: Value, name: str) -> Value:
+    """Give what a mapping that is unpacked into arguments may hold under a name."""
+    boxes = [thing for thing in mapping.things if isinstance(thing, Box)]
+    if boxes and len(boxes) == len(mapping.things):
+        return either(walk.state.element(box, f"[{name!r}]") for box in boxes)
+    field = tensor(mapping.spread)
+    return field if mapping.spread.local else UNKNOWN
+
+
 def _bind(walk: Walk, function: Function, args: tuple[Value, ...], keywords: Keywords) -> None:
     """Bind a function's parameters."""
     spec = function.node.args
@@ -227,10 +250,9 @@ def _bind(walk: Walk, function: Function, args: tuple[Value, ...], keywords: Key
             value = given[names.index(name)]
         elif name in by_name:
             value = by_name[name]
-        elif name in defaults:
-            value = expressions.evaluate(walk, defaults[name])
         else:
-            value = either(access.elements(walk, one, function.node)[0] for one in anything)
+            maybe = [_under(walk, one, name) for one in anything]
+            value = either([*maybe, *([expressions.evaluate(walk, defaults[name])] if name in defaults else [])])
         walk.bind(name, value)
     if spec.vararg:
         walk.bind(spec.vararg.arg, Value(items=tuple(given[len(names) :])))

@@ -9,12 +9,14 @@ import os
 import tempfile
 from collections.abc import Collection
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 from hora.convert import edits as spans
-from hora.convert.edits import Edit, SharedLineError
+from hora.convert.edits import SharedLineError
 from hora.convert.finding import Finding
-from hora.convert.program import Program, follow
+from hora.convert.follow import follow
+from hora.convert.program import Program
 from hora.convert.rules import GATES, MENDING, NOTING, REFUSING, hr601
 from hora.convert.source import Source, parse, read
 from hora.convert.walk import TooLargeError
@@ -125,7 +127,7 @@ def check(path: Path | str) -> tuple[Finding, ...]:
     source = read(Path(path), asked)
     program = _follow(source, frozenset(range(1000)), asked)
     findings = [finding for rule in GATES for finding in rule.detect(program)]
-    for rule in () if findings else (*REFUSING, *MENDING):
+    for rule in () if findings else (*REFUSING, *chain(*MENDING)):
         try:
             findings += rule.detect(program)
         except SharedLineError as shared:
@@ -194,46 +196,63 @@ class _Attempt:
         )
 
     def _mend(self, program: Program) -> bool:
-        """Apply the first rule that can mend something."""
+        """Apply the rules of the first stage that can mend something."""
         self.findings = []
         for group in (GATES, REFUSING):
             self.findings += [one for rule in group if rule.CODE not in self.skip for one in rule.detect(program)]
             if any(one.refusal for one in self.findings):
                 return False
-        for rule in (*MENDING, *NOTING):
-            if rule.CODE in self.skip:
-                continue
-            try:
-                findings = rule.detect(program)
-            except SharedLineError as shared:
-                self._apply(rule.CODE, "a statement gets a line of its own", shared.edits)
-                return True
-            mendable = [finding for finding in findings if finding.mendable]
+        for stage in (*MENDING, NOTING):
+            mendable: list[Finding] = []
+            for rule in stage:
+                if rule.CODE in self.skip:
+                    continue
+                try:
+                    findings = rule.detect(program)
+                except SharedLineError as shared:
+                    message = "a statement gets a line of its own"
+                    self._apply([program.finding(rule.CODE, program.source.tree, message, shared.edits)])
+                    return True
+                mendable += dict.fromkeys(finding for finding in findings if finding.mendable)
+                self.findings += findings
             if mendable:
-                self._apply(rule.CODE, mendable[0].message, *(one.edits or () for one in dict.fromkeys(mendable)))
+                self._apply(mendable)
                 return True
-            self.findings += findings
         return False
 
-    def _apply(self, code: str, reason: str, *groups: tuple[Edit, ...]) -> None:
-        """Apply edits, and keep track of where each line came from."""
-        edits = tuple(edit for group in groups for edit in group)
+    def _apply(self, findings: list[Finding]) -> None:
+        """Mend what was found, and keep track of where each line came from."""
         before = self.source
-        for group in groups:
-            # Lines that only move below a guard that is there already are changed, too.
-            moved = not any(edit.text.strip() for edit in group)
-            for edit in group:
-                if moved or edit.text.strip():
-                    line = self.lines[min(before.line_of(edit.start), len(self.lines)) - 1]
-                    self.applied.append(Applied(code, reason, line, edit.text.strip()))
-        self.lines = [
-            self.lines[min(before.line_of(offset), len(self.lines)) - 1] for offset in spans.origins(before.text, edits)
-        ]
+        edits = [edit for finding in findings for edit in finding.edits or ()]
         try:
             self.source = _with_text(before, spans.apply(before.text, edits))
         except (HoraError, ValueError) as error:
-            found = f"{code} wrote what cannot be ({error})"
+            codes = ", ".join(dict.fromkeys(finding.code for finding in findings))
+            found = f"{codes} wrote what cannot be ({error})"
             raise HoraError(self.asked, found, "Please report this script.", status=3) from error
+        self._note(findings, before)
+        self.lines = [self._line(before, offset) for offset in spans.origins(before.text, edits)]
+
+    def _note(self, findings: list[Finding], before: Source) -> None:
+        """Note what was done, for each line that has it."""
+        whose = {id(edit): finding for finding in findings for edit in finding.edits or ()}
+        # Lines that only move below a guard that is there already are changed, too.
+        moved = {
+            id(edit) for one in findings if not any(e.text.strip() for e in one.edits or ()) for edit in one.edits or ()
+        }
+        for edit, offset in spans.landings(edit for finding in findings for edit in finding.edits or ()):
+            if not edit.text.strip() and id(edit) not in moved:
+                continue
+            first, last = (self.source.line_of(offset + place) for place in (0, max(0, len(edit.text.rstrip()) - 1)))
+            text = "\n".join(line.strip() for line in self.source.lines[first - 1 : last] if line.strip())
+            finding = whose[id(edit)]
+            applied = Applied(finding.code, finding.message, self._line(before, edit.start), text)
+            if applied not in self.applied:
+                self.applied.append(applied)
+
+    def _line(self, source: Source, offset: int) -> int:
+        """Give the line of the original that an offset in a later text stands for."""
+        return self.lines[min(source.line_of(offset), len(self.lines)) - 1]
 
     def conversion(self) -> Conversion:
         """Give the result: converted, or refused and unchanged."""
@@ -271,14 +290,11 @@ def _with_text(source: Source, text: str) -> Source:
 
 def _follow(source: Source, whole: frozenset[int], asked: str) -> Program:
     """Follow a script that trains something."""
-    calls = [
-        node for node in ast.walk(source.tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
-    ]
-    trains = {node.func.attr for node in calls if isinstance(node.func, ast.Attribute)} & {"step", "backward"}
-    if not trains:
+    calls = (node.func for node in ast.walk(source.tree) if isinstance(node, ast.Call))
+    if not any(isinstance(function, ast.Attribute) and function.attr == "backward" for function in calls):
         raise HoraError(
             asked,
-            f"no training loop: nothing in {source.path} calls backward() or an optimizer's step()",
+            f"no training loop: nothing in {source.path} calls backward()",
             "Give the script that holds the loop over the batches.",
             status=1,
         )

@@ -52,6 +52,16 @@ def apply(text: str, edits: Iterable[Edit]) -> str:
     return "".join(pieces)
 
 
+def landings(edits: Iterable[Edit]) -> list[tuple[Edit, int]]:
+    """Give each edit with the offset at which its text stands in the edited text."""
+    shift = 0
+    found: list[tuple[Edit, int]] = []
+    for edit in sorted(edits, key=lambda edit: (edit.start, edit.end)):
+        found.append((edit, edit.start + shift))
+        shift += len(edit.text) - (edit.end - edit.start)
+    return found
+
+
 def origins(text: str, edits: Iterable[Edit]) -> list[int]:
     """For each line of the edited text, the offset in the old text of the first old character on it, or of the edit."""
     lines: list[int] = []
@@ -81,6 +91,12 @@ def origins(text: str, edits: Iterable[Edit]) -> list[int]:
 def replace(source: Source, node: ast.expr, text: str) -> Edit:
     """Replace an expression."""
     return Edit(*source.span(node), text)
+
+
+def surround(source: Source, node: ast.expr, before: str, after: str) -> list[Edit]:
+    """Put text before and after an expression, in which other edits may be made."""
+    start, end = source.span(node)
+    return [Edit(start, start, before), Edit(end, end, after)]
 
 
 def insert_before(source: Source, statement: ast.stmt, lines: Sequence[str]) -> Edit:

@@ -7,21 +7,18 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hora.convert import access, calls, tensors
-from hora.convert.memory import ANY, either
-from hora.convert.spread import ALIKE, ZERO, Kind, Spread, add, divide, mixed, multiply, nonlinear, text
+from hora.convert import access, calls, containers, names, tensors
+from hora.convert.memory import either
+from hora.convert.spread import ALIKE, ZERO, Kind, Spread, add, divide, multiply, nonlinear, text
 from hora.convert.spread import join as join_spreads
 from hora.convert.values import (
     UNKNOWN,
     Box,
     Constant,
-    Frame,
     Function,
-    Loader,
     Named,
     Parameters,
     Rank,
-    Stream,
     Thing,
     Value,
     WorkerZero,
@@ -93,8 +90,20 @@ def _name(walk: Walk, node: ast.Name) -> Value:
         return of(Constant("__main__" if walk.here == walk.module else walk.files[walk.here].stem, "str"))
     found = walk.lookup(node.id)
     if found is None:
-        return of(Named(f"builtins.{node.id}")) if node.id in calls.BUILTINS else UNKNOWN
+        return of(Named(f"builtins.{node.id}")) if node.id in calls.BUILTINS else _starred(walk, node.id)
     return found
+
+
+def _starred(walk: Walk, name: str) -> Value:
+    """Give what a name stands for that ``from torch.nn import *`` and the like may have brought in."""
+    homes = {"torch.utils.data": names.OF_DATA, "torch.optim": names.OF_OPTIM}
+    for module in walk.stars:
+        if name in homes.get(module, frozenset()):
+            return of(Named(f"{module}.{name}"))
+    for module in walk.stars:
+        if module.startswith("torch.nn") and (name[:1].isupper() or name in names.LOSSES):
+            return of(Named(f"{module}.{name}"))
+    return UNKNOWN
 
 
 def _constant(walk: Walk, node: ast.Constant) -> Value:
@@ -205,73 +214,6 @@ def _choice(walk: Walk, node: ast.IfExp) -> Value:
     return access.tinted(result, Spread(Kind.OWN, why=test.spread.why))
 
 
-def _tuple(walk: Walk, node: ast.Tuple) -> Value:
-    """Give a tuple."""
-    if any(isinstance(element, ast.Starred) for element in node.elts):
-        return _box(walk, node, [(None, element) for element in node.elts])
-    return Value(items=tuple(walk.value(element) for element in node.elts))
-
-
-def _list(walk: Walk, node: ast.List | ast.Set) -> Value:
-    """Give a list or a set."""
-    return _box(walk, node, [(f"[{index}]", element) for index, element in enumerate(node.elts)])
-
-
-def _dict(walk: Walk, node: ast.Dict) -> Value:
-    """Give a dict."""
-    pairs = [
-        (access.key(walk.value(name)) if name else None, value)
-        for name, value in zip(node.keys, node.values, strict=True)
-    ]
-    return _box(walk, node, pairs)
-
-
-def _box(walk: Walk, node: ast.expr, pairs: list[tuple[str | None, ast.expr]]) -> Value:
-    """Make a container of elements."""
-    box = Box(node, walk.context)
-    held: dict[str, Value] = {}
-    for name, element in pairs:
-        inner = element.value if isinstance(element, ast.Starred) else element
-        value = walk.value(inner)
-        if isinstance(element, ast.Starred):
-            value, name = access.elements(walk, value, inner)[0], None
-        cell = name or ANY
-        held[cell] = join(held[cell], value) if cell in held else value
-    walk.state.forget(box)
-    for cell, value in held.items():
-        walk.state.set(box, cell, value)
-        walk.facts.bind(box, cell, value)
-    return of(box)
-
-
-def _comprehension(walk: Walk, node: ast.ListComp | ast.SetComp | ast.GeneratorExp | ast.DictComp) -> Value:
-    """Give what a comprehension collects."""
-    drawn: frozenset[Loader] = frozenset()
-    loops = walk.loops
-    with walk.inside(Frame(node, walk.context), walk.context, walk.frame):
-        for part in node.generators:
-            element, loaders = access.elements(walk, walk.value(part.iter), part.iter)
-            walk.loops = (*walk.loops, (node, walk.context)) if loaders else walk.loops
-            walk.draw(node, loaders)
-            drawn |= loaders
-            walk.assign(part.target, element)
-            for test in part.ifs:
-                walk.value(test)
-        if isinstance(node, ast.DictComp):
-            walk.value(node.key)
-        value = walk.value(node.value if isinstance(node, ast.DictComp) else node.elt)
-    walk.loops = loops
-    if isinstance(node, ast.GeneratorExp):
-        return of(Stream(node, walk.context, value, drawn))
-    if drawn and value.spread.local:
-        value = tensor(mixed("HR601", "values of all batches are collected in a list", node, value.spread))
-    box = Box(node, walk.context)
-    walk.state.forget(box)
-    walk.state.set(box, ANY, value)
-    walk.facts.bind(box, ANY, value)
-    return of(box)
-
-
 def _slice(walk: Walk, node: ast.Slice) -> Value:
     """Give a slice, which depends on the batch where one of its bounds does."""
     values = [walk.value(part) for part in (node.lower, node.upper, node.step) if part is not None]
@@ -321,14 +263,14 @@ _HANDLERS: dict[type[ast.expr], Callable[..., Value]] = {
     ast.Compare: _compare,
     ast.BoolOp: _boolean,
     ast.IfExp: _choice,
-    ast.Tuple: _tuple,
-    ast.List: _list,
-    ast.Set: _list,
-    ast.Dict: _dict,
-    ast.ListComp: _comprehension,
-    ast.SetComp: _comprehension,
-    ast.GeneratorExp: _comprehension,
-    ast.DictComp: _comprehension,
+    ast.Tuple: lambda walk, node: containers.tuple_of(walk, node),
+    ast.List: lambda walk, node: containers.list_of(walk, node),
+    ast.Set: lambda walk, node: containers.list_of(walk, node),
+    ast.Dict: lambda walk, node: containers.dict_of(walk, node),
+    ast.ListComp: lambda walk, node: containers.collected(walk, node),
+    ast.SetComp: lambda walk, node: containers.collected(walk, node),
+    ast.GeneratorExp: lambda walk, node: containers.collected(walk, node),
+    ast.DictComp: lambda walk, node: containers.collected(walk, node),
     ast.Lambda: _lambda,
     ast.Slice: _slice,
     ast.JoinedStr: _joined,

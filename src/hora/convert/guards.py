@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from hora.convert.edits import Edit, guard, join_guard
 from hora.convert.facts import Call
 from hora.convert.program import Program
+from hora.convert.runtime import NAME
 
 
 def runs(program: Program, wanted: Callable[[ast.stmt], bool]) -> Iterator[list[ast.stmt]]:
@@ -98,7 +99,10 @@ def together(program: Program, statement: ast.AST) -> bool:
 
 
 def _comes_here(program: Program, statement: ast.stmt) -> bool:
-    """Whether more workers than worker 0 come to a statement."""
+    """Whether more workers than worker 0 come to a statement, and the runtime is there to ask which they are."""
+    starts = [call.node.lineno for call in program.calls_of(f"{NAME}.init") if program.own(call.node)]
+    if isinstance(program.scope(statement), ast.Module) and starts and statement.lineno < min(starts):
+        return False
     return any(not place.alone for place in program.places(statement))
 
 

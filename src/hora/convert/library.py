@@ -6,9 +6,9 @@ import ast
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hora.convert import access, calls, networks, python, randomness, runtime, tensors
+from hora.convert import access, calls, containers, names, networks, python, randomness, runtime, shapes, tensors
 from hora.convert.arguments import Arguments
-from hora.convert.spread import ALIKE, ENTRIES, Kind, add, mixed, nonlinear, own
+from hora.convert.spread import ALIKE, ENTRIES, ZERO, Kind, add, mixed, nonlinear, own
 from hora.convert.values import (
     UNKNOWN,
     Box,
@@ -38,30 +38,6 @@ from hora.convert.values import (
 if TYPE_CHECKING:
     from hora.convert.walk import Walk
 
-LOADERS = frozenset({"torch.utils.data.DataLoader", "torch.utils.data.dataloader.DataLoader"})
-PRINTERS = frozenset({
-    "builtins.print", "pprint.pprint", "sys.stdout.write", "sys.stderr.write", "sys.stdout.flush", "rich.print",
-    "click.echo", "typer.echo", "click.secho", "tqdm.tqdm.write", "tqdm.auto.tqdm.write",
-})  # fmt: skip
-CLOCKS = ("time.", "datetime.", "os.getpid", "socket.", "uuid.", "tempfile.", "builtins.input", "psutil.", "timeit.")
-BARS = frozenset({"tqdm.tqdm", "tqdm.auto.tqdm", "tqdm.notebook.tqdm", "tqdm.autonotebook.tqdm", "rich.progress.track"})
-SAVERS = frozenset({
-    "torch.save", "pickle.dump", "joblib.dump", "numpy.save", "numpy.savez", "numpy.savez_compressed", "numpy.savetxt",
-    "json.dump", "yaml.dump", "os.makedirs", "os.mkdir", "os.remove", "os.unlink", "os.rename", "os.replace",
-    "os.rmdir", "shutil.rmtree", "shutil.copy", "shutil.copyfile", "shutil.move", "torchvision.utils.save_image",
-    "os.system",
-})  # fmt: skip
-PICTURES = ("matplotlib.", "seaborn.", "cv2.imwrite", "imageio.", "PIL.")
-SHOWS = frozenset({
-    "add_image", "add_images", "add_figure", "add_embedding", "add_graph", "add_video", "add_pr_curve",
-    "add_histogram", "save_image", "imshow", "imwrite", "Image",
-})  # fmt: skip
-RUNNERS = frozenset({"fire.Fire", "typer.run", "absl.app.run", "tensorflow.app.run", "tyro.cli"})
-STREAMS = frozenset({
-    "itertools.cycle", "itertools.islice", "fastprogress.progress_bar", "fastprogress.master_bar",
-    "more_itertools.peekable",
-})  # fmt: skip
-
 
 def call(walk: Walk, name: str, arguments: Arguments) -> Value:
     """Give what a call of a library's function or class gives."""
@@ -71,7 +47,7 @@ def call(walk: Walk, name: str, arguments: Arguments) -> Value:
         return runtime.call(walk, last, arguments)
     if name.startswith("builtins."):
         return python.call(walk, last, arguments)
-    if name in LOADERS:
+    if name in names.LOADERS:
         return loader(walk, arguments)
     if name.startswith("torch.optim.lr_scheduler."):
         return of(Scheduler(node, walk.context, name))
@@ -79,8 +55,10 @@ def call(walk: Walk, name: str, arguments: Arguments) -> Value:
         return optimizer(walk, name, arguments)
     if last == "GradScaler" and name.startswith("torch."):
         return of(Scaler(node, walk.context))
-    if name in BARS | STREAMS and arguments.values:
+    if name in names.BARS | names.STREAMS and arguments.values:
         return python.streamed(walk, arguments, arguments.values[0])
+    if name in ("collections.defaultdict", "collections.Counter", "collections.OrderedDict", "collections.deque"):
+        return containers.counter(walk, arguments)
     if name in ("collections.namedtuple", "typing.NamedTuple"):
         return of(Named(f"{name}()"))
     if name in ("collections.namedtuple()", "typing.NamedTuple()"):
@@ -103,7 +81,7 @@ def call(walk: Walk, name: str, arguments: Arguments) -> Value:
         return networks.layer(walk, name, arguments)
     if name.startswith("torchvision.models.") or (name.startswith("timm.") and last == "create_model"):
         return networks.pretrained(walk, name, arguments)
-    if name.startswith(CLOCKS):
+    if name.startswith(names.CLOCKS):
         return tensor(own("HR403", f"{name}() differs from worker to worker", node), number=True)
     if name == "torch.autograd.Variable" and arguments.values:
         return arguments.values[0]
@@ -111,7 +89,11 @@ def call(walk: Walk, name: str, arguments: Arguments) -> Value:
         return networks.copied(walk, arguments)
     if last == "make_grid" and arguments.values:
         return tensor(walk.state.deep_spread(arguments.values[0]))
-    if name in PRINTERS or name in SAVERS or name.startswith(("logging.", "loguru.", "wandb.", "mlflow.", *PICTURES)):
+    if (
+        name in names.PRINTERS
+        or name in names.SAVERS
+        or name.startswith(("logging.", "loguru.", "wandb.", "mlflow.", *names.PICTURES))
+    ):
         return speak(walk, name, arguments)
     if name == "torch.autograd.backward" and arguments.values:
         walk.backward(node, node.args[0], arguments.values[0])
@@ -121,7 +103,7 @@ def call(walk: Walk, name: str, arguments: Arguments) -> Value:
     if name in ("sys.exit", "os._exit"):
         walk.happen("exit", node)
         return UNKNOWN
-    if name in RUNNERS:
+    if name in names.RUNNERS:
         for value in arguments.values[:1]:
             for function in value.things:
                 if isinstance(function, Function):
@@ -143,7 +125,7 @@ def call(walk: Walk, name: str, arguments: Arguments) -> Value:
 def speak(walk: Walk, name: str, arguments: Arguments) -> Value:
     """Note what is printed, drawn or saved of the worker's slice."""
     parts = tuple((node, value) for node, value in arguments.pairs if walk.state.deep_spread(value).local)
-    if name.startswith(PICTURES) or name.rpartition(".")[2] in SHOWS:
+    if name.startswith(names.PICTURES) or name.rpartition(".")[2] in names.SHOWS:
         shown = tuple((node, value) for node, value in parts if _of_samples(walk, value))
         parts = tuple(part for part in parts if part not in shown)
         if shown:
@@ -156,7 +138,7 @@ def _of_samples(walk: Walk, value: Value) -> bool:
     """Whether a value is of single samples, as a picture is."""
     spread = walk.state.deep_spread(value)
     return spread.kind in ENTRIES or (
-        spread.kind is Kind.MIXED and spread.why is not None and spread.why.code == "HR305"
+        spread.kind is Kind.MIXED and spread.why is not None and spread.why.code in ("HR305", "HR207")
     )
 
 
@@ -189,14 +171,14 @@ def derived(walk: Walk, cls: Class, arguments: Arguments) -> Value | None:
             return of(Scheduler(arguments.node, walk.context, cls.node.name))
         if base.startswith("torch.optim."):
             return optimizer(walk, cls.node.name, arguments)
-        if base in LOADERS:
+        if base in names.LOADERS:
             return loader(walk, arguments)
     return None
 
 
 def _functional(walk: Walk, name: str, arguments: Arguments) -> Value:
     """Give what a function of torch.nn.functional gives."""
-    if name in networks.LOSSES:
+    if name in names.LOSSES:
         count = 3 if name in ("margin_ranking_loss", "triplet_margin_loss", "cosine_embedding_loss") else 2
         count = {"gaussian_nll_loss": 3, "ctc_loss": 4}.get(name, count)
         return networks.loss(walk, networks.criterion(name, arguments, given=count), arguments)
@@ -231,7 +213,7 @@ def _joined(walk: Walk, name: str, arguments: Arguments) -> Value:
     else:
         for one in spreads:
             spread = add(spread, one, arguments.node)
-    axes = tensors.axes_of(arguments.get(1, "dim"))
+    axes = shapes.axes_of(arguments.get(1, "dim"))
     if name == "stack":
         at = next(iter(axes), 0) if axes else 0
         moved = None if spread.axis is None or at < 0 else spread.axis + 1 if at <= spread.axis else spread.axis
@@ -250,12 +232,13 @@ def _numpy(walk: Walk, name: str, arguments: Arguments) -> Value:
     """Give what a function of numpy or math gives."""
     given = arguments.values[0] if arguments.values else UNKNOWN
     if name in randomness.SIZED:
-        return tensor(tensors.made(walk, arguments.values[:1], arguments.node, ALIKE))
+        content = ZERO if name == "zeros" else ALIKE
+        return tensor(shapes.made(walk, arguments.values[:1], arguments.node, content))
     if any(isinstance(thing, Box | Stream) for thing in given.things):
         spread = walk.state.deep_spread(access.elements(walk, given, arguments.node)[0])
         if name in tensors.SUMS and spread.kind not in ENTRIES:
             return Value(spread, number=True)
-    return tensors.operation(walk, name, arguments.values, arguments)
+    return replace(tensors.operation(walk, name, arguments.values, arguments), number=True)
 
 
 def _gradient(walk: Walk, arguments: Arguments) -> Value:
@@ -276,10 +259,10 @@ def method(walk: Walk, thing: Method, arguments: Arguments) -> Value:
     receiver = receiver.receiver if isinstance(receiver, Super) else receiver
     if networks.is_module(receiver):
         return networks.module_method(walk, receiver, name, arguments)
-    if isinstance(receiver, Criterion) and name in networks.SAME:
+    if isinstance(receiver, Criterion) and name in names.SAME:
         return of(receiver)
     if isinstance(receiver, Box):
-        return python.box_method(walk, receiver, name, arguments)
+        return containers.method(walk, receiver, name, arguments)
     if isinstance(receiver, Scaler) and name == "scale" and arguments.values:
         return arguments.values[0]
     if isinstance(receiver, Optimizer | Scaler | Scheduler):
@@ -289,7 +272,7 @@ def method(walk: Walk, thing: Method, arguments: Arguments) -> Value:
     if isinstance(receiver, Stream | Output | Foreign | Instance):
         return _foreign(walk, receiver, name, arguments)
     if isinstance(receiver, Parameters) and name.startswith("new_"):
-        return tensor(tensors.made(walk, arguments.values, node, ALIKE))
+        return tensor(shapes.made(walk, arguments.values, node, ALIKE))
     if isinstance(receiver, Parameters):
         if name in tensors.DRAWN:
             walk.change(receiver.module, "drawn", node)
@@ -329,7 +312,7 @@ def _foreign(walk: Walk, receiver: Thing, name: str, arguments: Arguments) -> Va
     node = arguments.node
     parts = tuple((part, value) for part, value in arguments.pairs if walk.state.deep_spread(value).local)
     text = ast.unparse(node.func)
-    if parts and name in SHOWS and "SummaryWriter" in getattr(receiver, "maker", ""):
+    if parts and name in names.SHOWS and "SummaryWriter" in getattr(receiver, "maker", ""):
         return speak(walk, f"{getattr(receiver, 'maker', '')}.{name}", arguments)
     if parts:
         walk.escape(node, parts, f"goes to {text}()")
@@ -338,7 +321,13 @@ def _foreign(walk: Walk, receiver: Thing, name: str, arguments: Arguments) -> Va
         return of(Parameters(receiver))
     if isinstance(receiver, Foreign) and name == "state_dict":
         return of(Weights(receiver))
-    if isinstance(receiver, Foreign) and name in networks.SAME:
+    if (
+        isinstance(receiver, Foreign)
+        and name in names.SHUFFLING
+        and not any(seed in dict(arguments.keywords) for seed in names.SEEDED)
+    ):
+        return Value(walk.stream("numpy", node), frozenset({Foreign(node, walk.context, name)}))
+    if isinstance(receiver, Foreign) and name in names.SAME:
         return of(receiver)
     if isinstance(receiver, Foreign) and name == "step":
         walk.happen("step", node)

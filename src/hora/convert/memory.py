@@ -82,6 +82,8 @@ class State:
         for item in value.items or ():
             spread = join_spreads(spread, self.deep_spread(item, seen))
         for thing in value.things:
+            if isinstance(thing, Stream):
+                spread = join_spreads(spread, self.deep_spread(thing.element, seen))
             if isinstance(thing, Box | Instance | Foreign) and thing not in seen:
                 for held in self.held(thing).values():
                     spread = join_spreads(spread, self.deep_spread(held, seen | {thing}))

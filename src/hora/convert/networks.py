@@ -6,7 +6,7 @@ import ast
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hora.convert import calls
+from hora.convert import calls, names
 from hora.convert.arguments import Arguments, literal
 from hora.convert.memory import ANY
 from hora.convert.spread import ALIKE, ENTRIES, Kind, Spread, mixed, nonlinear
@@ -29,40 +29,6 @@ from hora.convert.values import (
 if TYPE_CHECKING:
     from hora.convert.walk import Walk
 
-LOSSES = frozenset({
-    "cross_entropy", "nll_loss", "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "binary_cross_entropy",
-    "kl_div", "binary_cross_entropy_with_logits", "hinge_embedding_loss", "margin_ranking_loss", "multi_margin_loss",
-    "multilabel_margin_loss", "multilabel_soft_margin_loss", "soft_margin_loss", "cosine_embedding_loss",
-    "triplet_margin_loss", "poisson_nll_loss", "gaussian_nll_loss", "ctc_loss", "triplet_margin_with_distance_loss",
-})  # fmt: skip
-CRITERIA = {
-    "CrossEntropyLoss": "cross_entropy", "NLLLoss": "nll_loss", "NLLLoss2d": "nll_loss", "MSELoss": "mse_loss",
-    "L1Loss": "l1_loss", "SmoothL1Loss": "smooth_l1_loss", "HuberLoss": "huber_loss", "BCELoss": "binary_cross_entropy",
-    "KLDivLoss": "kl_div", "BCEWithLogitsLoss": "binary_cross_entropy_with_logits", "CTCLoss": "ctc_loss",
-    "HingeEmbeddingLoss": "hinge_embedding_loss", "MarginRankingLoss": "margin_ranking_loss",
-    "MultiMarginLoss": "multi_margin_loss", "MultiLabelMarginLoss": "multilabel_margin_loss",
-    "MultiLabelSoftMarginLoss": "multilabel_soft_margin_loss", "SoftMarginLoss": "soft_margin_loss",
-    "CosineEmbeddingLoss": "cosine_embedding_loss", "TripletMarginLoss": "triplet_margin_loss",
-    "PoissonNLLLoss": "poisson_nll_loss", "GaussianNLLLoss": "gaussian_nll_loss",
-}  # fmt: skip
-RECURRENT = frozenset({"torch.nn.LSTM", "torch.nn.GRU", "torch.nn.RNN"})
-PAIRS = frozenset({"torch.nn.LSTMCell", "torch.nn.MultiheadAttention"})
-WITHOUT_WEIGHTS = frozenset({
-    "ReLU", "ReLU6", "LeakyReLU", "ELU", "SELU", "CELU", "GELU", "SiLU", "Mish", "Sigmoid", "Tanh", "Softmax",
-    "LogSoftmax", "Softplus", "Softsign", "Hardtanh", "Hardswish", "Dropout", "Dropout1d", "Dropout2d", "Dropout3d",
-    "AlphaDropout", "MaxPool1d", "MaxPool2d", "MaxPool3d", "AvgPool1d", "AvgPool2d", "AvgPool3d", "Upsample",
-    "AdaptiveAvgPool1d", "AdaptiveAvgPool2d", "AdaptiveAvgPool3d", "AdaptiveMaxPool2d", "Flatten", "Unflatten",
-    "Identity", "ZeroPad2d", "ReflectionPad2d", "ReplicationPad2d", "ConstantPad2d", "PixelShuffle",
-    "UpsamplingBilinear2d", "UpsamplingNearest2d", "CosineSimilarity", "PairwiseDistance", "Fold", "Unfold",
-    "DataParallel",
-})  # fmt: skip
-MOVES = frozenset({"to", "cuda", "cpu", "half", "float", "double", "bfloat16"})
-CONTAINERS = frozenset({"torch.nn.Sequential", "torch.nn.ModuleList", "torch.nn.ModuleDict"})
-SAME = frozenset({
-    "to", "cuda", "cpu", "train", "eval", "half", "float", "double", "bfloat16", "apply", "requires_grad_",
-    "share_memory", "type", "to_empty", "compile",
-})  # fmt: skip
-
 
 def is_module(thing: Thing) -> bool:
     """Whether a thing is a network or a layer."""
@@ -74,17 +40,22 @@ def is_module(thing: Thing) -> bool:
 def layer(walk: Walk, name: str, arguments: Arguments) -> Value:
     """Give a layer, a loss or a parameter of torch.nn."""
     last = name.rpartition(".")[2]
-    if last in CRITERIA:
-        return of(criterion(CRITERIA[last], arguments, given=0))
+    if last in names.CRITERIA:
+        return of(criterion(names.CRITERIA[last], arguments, given=0))
     if last in ("Parameter", "ParameterList", "ParameterDict"):
         return UNKNOWN
     module = Module(arguments.node, walk.context, name)
     walk.facts.made.setdefault(module, walk.place)
     walk.state.forget(module)
     children = {thing for value in arguments.all for thing in walk.state.deep_things(value) if is_module(thing)}
-    if name in CONTAINERS:
+    if name in names.CONTAINERS:
         walk.state.set(module, ANY, Value(things=frozenset(children)))
         walk.facts.bind(module, ANY, Value(things=frozenset(children)))
+        for given in arguments.values:
+            for box in given.things:
+                for label, value in walk.state.held(box).items() if name == "torch.nn.ModuleDict" else ():
+                    walk.state.set(module, label.strip("[']"), value)
+                    walk.facts.bind(module, label.strip("[']"), value)
     return of(module)
 
 
@@ -135,13 +106,12 @@ def forward(walk: Walk, module: Thing, arguments: Arguments) -> Value:
             passed = calls.call_thing(walk, child, Arguments(arguments.node, (result,)))
             result = passed if passed.spread.kind in (*ENTRIES, Kind.MIXED) else result
         return result
-    spreads = tuple(walk.state.deep_spread(value) for value in arguments.all)
-    spread = nonlinear(tuple(one for one in spreads if one.kind is not Kind.COUNT), arguments.node, maker or "a layer")
-    if maker in RECURRENT:
+    spread = _passed(walk, arguments.all, arguments.node, maker or "a layer")
+    if maker in names.RECURRENT:
         inner = tensor(replace(spread, axis=None) if spread.local else spread)
         hidden = Value(items=(inner, inner)) if maker.endswith("LSTM") else inner
         return Value(items=(inner, hidden))
-    if maker in PAIRS:
+    if maker in names.PAIRS:
         return Value(items=(tensor(spread), tensor(spread)))
     if maker == "torch.nn.AdaptiveLogSoftmaxWithLoss":
         return tensor(mixed("HR301", "a loss with parameters of its own is not followed", arguments.node, spread))
@@ -152,8 +122,14 @@ def forward(walk: Walk, module: Thing, arguments: Arguments) -> Value:
 
 def combined(walk: Walk, values: tuple[Value, ...], node: ast.AST) -> Value:
     """Give what a network gives that is not followed any further: entries of samples stay entries."""
-    spreads = tuple(walk.state.deep_spread(value) for value in values)
-    return tensor(nonlinear(tuple(one for one in spreads if one.kind is not Kind.COUNT), node, "a network"))
+    return tensor(_passed(walk, values, node, "a network"))
+
+
+def _passed(walk: Walk, values: tuple[Value, ...], node: ast.AST, name: str) -> Spread:
+    """Give how a network's output spreads: as its inputs do, the axis of samples being that of the first."""
+    spreads = [walk.state.deep_spread(value) for value in values]
+    kept = [replace(one, axis=one.axis if one is spreads[0] else None) for one in spreads if one.kind is not Kind.COUNT]
+    return nonlinear(tuple(kept), node, name)
 
 
 def module_method(walk: Walk, module: Thing, name: str, arguments: Arguments) -> Value:
@@ -166,16 +142,19 @@ def module_method(walk: Walk, module: Thing, name: str, arguments: Arguments) ->
         walk.change(module, "loaded" if name == "load_state_dict" else "drawn", arguments.node)
         parts = tuple((node, value) for node, value in arguments.pairs if not walk.state.deep_spread(value).alike)
         walk.escape(arguments.node, parts, "is loaded into the network", decides=True)
-    if name in MOVES:
+    if name in names.MOVES:
         walk.change(module, "moved", arguments.node)
-    if name in SAME:
+    if name in names.SAME:
         return of(module)
     if name in ("register_buffer", "register_parameter", "add_module", "register_module") and len(arguments.values) > 1:
         label, value = literal(arguments.values[0]), arguments.values[1]
         if isinstance(label, str):
-            kept = value if name == "add_module" else UNKNOWN
+            kept = value if name in ("add_module", "register_module") else UNKNOWN
             walk.state.set(module, label, kept)
             walk.facts.bind(module, label, kept)
+        if name in ("add_module", "register_module"):
+            walk.state.add(module, ANY, value)
+            walk.facts.bind(module, ANY, value)
         return UNKNOWN
     if name in ("append", "extend", "insert") and arguments.values:
         children = frozenset(t for t in walk.state.deep_things(arguments.values[-1]) if is_module(t))

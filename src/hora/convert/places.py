@@ -5,14 +5,19 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable
 
-from hora.convert.edits import Edit, insert_after, replace
+from hora.convert.edits import Edit, insert_after, surround
 from hora.convert.program import Program
 from hora.convert.values import Made, Thing, means, plain
 
 
 def wrap(
-    program: Program, thing: Made, line: Callable[[str], str], *, climb: Callable[[ast.AST], bool] = lambda node: False
-) -> tuple[ast.stmt, Edit] | None:
+    program: Program,
+    thing: Made,
+    call: str,
+    options: str = "",
+    *,
+    climb: Callable[[ast.AST], bool] = lambda node: False,
+) -> tuple[ast.stmt, list[Edit]] | None:
     """Put a wrapper around what a call makes: after the statement that names it, or around the call.
 
     Parameters
@@ -21,15 +26,15 @@ def wrap(
         The script.
     thing
         What is made.
-    line
-        Gives the wrapped text of a name or call.
+    call, options
+        What it is handed to, and with what more.
     climb
         Whether a call is too far inside, because others use it too; a call in another file always is.
 
     Returns
     -------
-    tuple of ast.stmt and Edit, or None
-        The statement that is edited, and the edit; None where nothing in the script can be edited.
+    tuple of ast.stmt and list of Edit, or None
+        The statement that is edited, and the edits; None where nothing in the script can be edited.
     """
     node: ast.AST = thing.site
     context = list(thing.context)
@@ -40,9 +45,9 @@ def wrap(
     statement = program.statement(node)
     target = named(program, statement, node, thing)
     if target is not None:
-        return statement, insert_after(program.source, statement, [f"{target} = {line(target)}"])
+        return statement, [insert_after(program.source, statement, [f"{target} = {call}({target}{options})"])]
     if isinstance(node, ast.expr) and any(plain(thing) in map(plain, value.things) for value in program.values(node)):
-        return statement, replace(program.source, node, line(program.source.segment(node)))
+        return statement, surround(program.source, node, f"{call}(", f"{options})")
     return None
 
 

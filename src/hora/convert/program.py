@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from hora.convert.edits import Edit
 from hora.convert.facts import Backward, Call, Event, Facts, Place
@@ -17,11 +17,7 @@ from hora.convert.spread import Spread
 from hora.convert.spread import join as join_spreads
 from hora.convert.values import (
     Context,
-    Foreign,
-    Frame,
-    Instance,
     Loader,
-    Made,
     Method,
     Named,
     Optimizer,
@@ -30,7 +26,6 @@ from hora.convert.values import (
     ordered,
     plain,
 )
-from hora.convert.walk import Walk
 
 
 @dataclass(frozen=True)
@@ -56,13 +51,16 @@ class Program:
     @cached_property
     def parents(self) -> dict[ast.AST, ast.AST]:
         """The node that each node is a part of, in the script and in the modules beside it."""
-        trees = (self.source.tree, *self.facts.files)
-        return {child: node for tree in trees for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
+        found = _parents(self.source.tree)
+        for tree in self.facts.files:
+            if tree is not self.source.tree and isinstance(tree, ast.Module):
+                found = found | _parents(tree)
+        return found
 
     @cached_property
     def _own(self) -> frozenset[ast.AST]:
         """The nodes of the script itself."""
-        return frozenset(ast.walk(self.source.tree))
+        return frozenset((self.source.tree, *_parents(self.source.tree)))
 
     def own(self, node: ast.AST) -> bool:
         """Whether a node is of the script itself, and not of a module that it imports."""
@@ -232,16 +230,6 @@ class Program:
                     found |= dict.fromkeys(thing for thing in value.things if isinstance(thing, Optimizer))
         return tuple(found)
 
-    def _in_reach(self, frame: Frame) -> dict[str, Value]:
-        """Give the names that can be read in a frame, the nearest first, with all that they ever stood for."""
-        reach = dict(self.facts.bindings.get(frame, {}))
-        outer = self.facts.outer.get(frame)
-        while outer is not None:
-            if not isinstance(outer.node, ast.ClassDef):
-                reach = {**reach, **{n: v for n, v in self.facts.bindings.get(outer, {}).items() if n not in reach}}
-            outer = self.facts.outer.get(outer)
-        return reach
-
     def root(self, module: Thing) -> Thing:
         """Give the network that a layer is a part of, or the layer itself."""
         seen = {module}
@@ -271,62 +259,6 @@ class Program:
         """When each call was first made."""
         return {key: place for place, key in enumerate(self.facts.calls)}
 
-    def cover(self, modules: frozenset[Thing], place: Place, near: ast.AST | None = None) -> list[str] | None:
-        """Give expressions that together stand for these networks and nothing else; None where there are none."""
-        found: list[str] = []
-        left = set(modules)
-        whole = self.expression(modules, place, near)
-        if whole is not None:
-            return [whole]
-        for module in sorted(modules, key=self._made_at):
-            if module in left:
-                name = self.expression(frozenset({module}), place, near)
-                if name is not None:
-                    found.append(name)
-                    left.discard(module)
-        for name, value in self.facts.bindings.get(place.frame, {}).items():
-            if left and value.things & left and value.things <= modules:
-                found.append(name)
-                left -= value.things
-        return None if left else found
-
-    def _made_at(self, thing: Thing) -> int:
-        """Give when a thing was made."""
-        return self.order(thing.site, thing.context) if isinstance(thing, Made) else -1
-
-    def expression(self, things: frozenset[Thing], place: Place, near: ast.AST | None = None) -> str | None:
-        """Give an expression that stands for these things and nothing else, dealt or wrapped or not.
-
-        Parameters
-        ----------
-        things
-            What is looked for.
-        place
-            Where it must be in reach.
-        near
-            A node in which an expression is looked for first.
-        """
-        wanted = frozenset(plain(thing) for thing in things)
-
-        def fits(value: Value | None) -> bool:
-            return value is not None and frozenset(plain(thing) for thing in value.things) == wanted
-
-        for node in ast.walk(near) if near is not None else ():
-            if isinstance(node, ast.Name | ast.Attribute | ast.Subscript) and isinstance(node.ctx, ast.Load):
-                if fits(self.value(node, place.context)) and _repeatable(node):
-                    return self.source.segment(node)
-        reach = self._in_reach(place.frame)
-        for name, value in reach.items():
-            if fits(value):
-                return name
-        for name, value in reach.items():
-            holder = next(iter(value.things)) if len(value.things) == 1 else None
-            if isinstance(holder, Instance):
-                for attribute, held in self.facts.bindings.get(holder, {}).items():
-                    if fits(held) and attribute.isidentifier():
-                        return f"{name}.{attribute}"
-        return None
-
     def finding(self, code: str, node: ast.AST, message: str, edits: Iterable[Edit] | None) -> Finding:
         """Make a finding at a node."""
         source = self.home(node)
@@ -343,57 +275,7 @@ class Program:
         return self.facts.files.get(tree, self.source) if tree is not None else self.source
 
 
-def follow(source: Source, whole: frozenset[int] = frozenset()) -> Program:
-    """Follow a script: once to learn which loaders train, once more with the others walked in full where they are."""
-    sized, sizes = _sized(source.tree)
-    program = Program(source, Walk(source, sized, sizes=sizes).run(), whole)
-    optimizers = frozenset(thing.site for thing in _used_as_optimizers(program))
-    if optimizers:
-        program = Program(source, Walk(source, sized, optimizers=optimizers, sizes=sizes).run(), whole)
-    full = frozenset(program.facts.loaders) - program.training_loaders - program.dealt
-    if full:
-        program = Program(source, Walk(source, sized, frozenset(full), optimizers, sizes).run(), whole)
-    return program
-
-
-def _used_as_optimizers(program: Program) -> set[Foreign]:
-    """Give the objects of other libraries that are stepped and whose gradients are set to zero."""
-    used: dict[Foreign, set[str]] = {}
-    for call in program.calls:
-        for thing in ordered(call.function.things):
-            if isinstance(thing, Method) and isinstance(thing.receiver, Foreign):
-                used.setdefault(thing.receiver, set()).add(thing.name)
-    return {thing for thing, names in used.items() if {"step", "zero_grad"} <= names}
-
-
-def _sized(tree: ast.Module) -> tuple[frozenset[ast.AST], frozenset[int]]:
-    """Give the expressions that read what some loader has as its batch size, and the numbers that some have."""
-    texts: set[str] = set()
-    numbers: set[int] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Call):
-            given = [keyword.value for keyword in node.keywords if keyword.arg == "batch_size"]
-            name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-            given += node.args[1:2] if name == "DataLoader" else []
-            numbers |= {
-                one.value for one in given if isinstance(one, ast.Constant) and type(one.value) is int and one.value > 1
-            }
-            texts |= {ast.unparse(one) for one in given if isinstance(one, ast.Name | ast.Attribute | ast.Subscript)}
-    ends = {text.rpartition(".")[2] for text in texts}
-    reads = frozenset(
-        node
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Name | ast.Attribute | ast.Subscript)
-        and (isinstance(node, ast.Subscript) or getattr(node, "attr", getattr(node, "id", "")) in ends)
-        and ast.unparse(node) in texts
-    )
-    return reads, frozenset(numbers)
-
-
-def _repeatable(node: ast.expr) -> bool:
-    """Whether reading an expression twice gives the same and costs nothing."""
-    if isinstance(node, ast.Attribute):
-        return _repeatable(node.value)
-    if isinstance(node, ast.Subscript):
-        return _repeatable(node.value) and isinstance(node.slice, ast.Name | ast.Constant | ast.Attribute)
-    return isinstance(node, ast.Name)
+@lru_cache(maxsize=256)
+def _parents(tree: ast.Module) -> dict[ast.AST, ast.AST]:
+    """Give the node that each node of a file is a part of."""
+    return {child: node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}

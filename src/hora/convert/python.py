@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from hora.convert import access, calls, library
-from hora.convert.arguments import Arguments, literal
+from hora.convert.arguments import Arguments
 from hora.convert.memory import ANY, either
 from hora.convert.spread import ALIKE, ENTRIES, Kind, Spread, mixed, nonlinear, older, text
 from hora.convert.spread import join as join_spreads
@@ -240,38 +240,6 @@ def _decide(walk: Walk, name: str, arguments: Arguments) -> Value:
     if result.kind in ENTRIES and name in ("max", "min", "any", "all", "set", "sorted"):
         result = mixed("HR305", f"{name}() over the whole batch", arguments.node, result)
     return tensor(result, number=number)
-
-
-def box_method(walk: Walk, box: Box, name: str, arguments: Arguments) -> Value:
-    """Give what a method of a list, dict or set gives."""
-    if name in ("append", "add", "insert", "appendleft", "put") and arguments.values:
-        value = arguments.values[-1]
-        if value.number and value.spread.reducible:
-            walk.escape(arguments.node, arguments.pairs[-1:], "is kept in a list")
-        walk.state.add(box, ANY, value)
-        walk.facts.bind(box, ANY, value)
-        return UNKNOWN
-    if name in ("extend", "update") and arguments.all:
-        for value in arguments.values:
-            element, _ = access.elements(walk, value, arguments.node)
-            if element.number and walk.state.deep_spread(element).reducible:
-                walk.escape(arguments.node, arguments.pairs, "is kept in a list")
-            walk.state.add(box, ANY, element)
-            walk.facts.bind(box, ANY, element)
-        for label, value in arguments.keywords:
-            walk.state.add(box, f"[{label!r}]" if label else ANY, value)
-        return UNKNOWN
-    if name in ("pop", "get", "setdefault", "popitem", "popleft"):
-        key = literal(arguments.values[0]) if arguments.values else None
-        return walk.state.element(box, f"[{key!r}]" if isinstance(key, str) else None)
-    if name in ("values", "copy"):
-        return of(box)
-    if name == "items":
-        held = Value(items=(UNKNOWN, walk.state.element(box, None)))
-        return of(Stream(arguments.node, walk.context, held))
-    if name == "clear":
-        walk.state.forget(box)
-    return UNKNOWN
 
 
 _HANDLERS: dict[str, Callable[[Walk, Arguments, Value, Spread], Value]] = {

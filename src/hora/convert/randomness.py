@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hora.convert import access, tensors
+from hora.convert import access, shapes
 from hora.convert.arguments import Arguments
-from hora.convert.spread import ALIKE, ENTRIES, Kind, Spread, own
-from hora.convert.values import RANDOM, UNKNOWN, Generator, Value, of, tensor
+from hora.convert.spread import ALIKE, ENTRIES, ZERO, Kind, Spread, mixed, own
+from hora.convert.values import RANDOM, UNKNOWN, Generator, Positions, Value, of, tensor
 
 if TYPE_CHECKING:
     from hora.convert.walk import Walk
@@ -20,22 +20,10 @@ MAKERS = frozenset({
     "torch.Generator", "numpy.random.RandomState", "numpy.random.default_rng", "numpy.random.Generator",
     "random.Random",
 })  # fmt: skip
-SPLITS = frozenset(
-    [
-        "train_test_split",
-        "KFold",
-        "StratifiedKFold",
-        "ShuffleSplit",
-        "StratifiedShuffleSplit",
-        "shuffle",
-        "resample",
-        "make_classification",
-        "make_blobs",
-        "make_moons",
-        "make_circles",
-        "make_regression",
-    ]
-)
+SPLITS = frozenset({
+    "train_test_split", "KFold", "StratifiedKFold", "ShuffleSplit", "StratifiedShuffleSplit", "shuffle", "resample",
+    "make_classification", "make_blobs", "make_moons", "make_circles", "make_regression",
+})  # fmt: skip
 SIZED = frozenset({
     "rand", "randn", "randint", "zeros", "ones", "empty", "full", "arange", "eye", "randperm", "tril", "triu",
     "Tensor", "FloatTensor", "LongTensor",
@@ -66,6 +54,8 @@ def call(walk: Walk, name: str, arguments: Arguments) -> Value | None:
         spread = seed.spread if seed else ALIKE if still else walk.stream("numpy", node)
         return tensor(ALIKE if spread.kind is Kind.ZERO else spread)
     if name.startswith("torch.") and name.count(".") == 1 and last in SIZED:
+        if last == "arange" and any(walk.state.deep_spread(value).kind is Kind.COUNT for value in arguments.values):
+            return _positions(walk, arguments)
         return tensor(_torch(walk, last, arguments))
     if name.startswith("torch.cuda.") and last in ("FloatTensor", "LongTensor", "DoubleTensor"):
         return tensor(_torch(walk, "Tensor", arguments))
@@ -93,6 +83,8 @@ def _torch(walk: Walk, name: str, arguments: Arguments) -> Spread:
         content = generator.spread if generator else walk.stream("torch", node)
         if not generator or not generator.spread.alike:
             walk.facts.noise[node, walk.context] = walk.place
+    elif name == "zeros":
+        content = ZERO
     elif name in ("full", "Tensor", "FloatTensor", "LongTensor"):
         content = _content(walk, arguments)
         if name != "full" and not content.alike:
@@ -107,7 +99,14 @@ def _torch(walk: Walk, name: str, arguments: Arguments) -> Spread:
         return Spread(Kind.MIXED, spread.loaders, why=why.why)
     if name in ("full",) and arguments.values:
         sizes = arguments.values[:1]
-    return tensors.made(walk, sizes if size is None else (size,), node, content)
+    return shapes.made(walk, sizes if size is None else (size,), node, content)
+
+
+def _positions(walk: Walk, arguments: Arguments) -> Value:
+    """Give the places of a slice's samples, which are not those of the batch's."""
+    parts = tuple(walk.state.deep_spread(value) for value in arguments.values)
+    message = "places within a worker's slice are used as if they were places in the batch"
+    return Value(mixed("HR305", message, arguments.node, *parts), frozenset({Positions()}), number=True)
 
 
 def _content(walk: Walk, arguments: Arguments) -> Spread:
@@ -125,7 +124,7 @@ def _sized(walk: Walk, arguments: Arguments, content: Spread) -> Spread:
     if any(walk.state.deep_spread(value).local or value.sized for value in arguments.all):
         walk.facts.noise[arguments.node, walk.context] = walk.place
         given = (sizes,) if sizes is not None else arguments.values
-        return tensors.made(walk, given, arguments.node, content)
+        return shapes.made(walk, given, arguments.node, content)
     return _drawn(walk, arguments, content)
 
 

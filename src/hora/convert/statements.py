@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from hora.convert import access, expressions
 from hora.convert.memory import State, merge
-from hora.convert.spread import ALIKE, Spread
-from hora.convert.values import UNKNOWN, Class, Constant, Frame, Function, Loader, Named, Value, WorkerZero, of
+from hora.convert.spread import ALIKE, Kind, Spread, mixed
+from hora.convert.values import UNKNOWN, Class, Constant, Frame, Function, Loader, Named, Value, WorkerZero, of, tensor
 
 if TYPE_CHECKING:
     from hora.convert.walk import Walk
@@ -123,6 +123,8 @@ def _import_from(walk: Walk, node: ast.ImportFrom) -> None:
             for name, value in list(walk.state.held(package.frame).items()):
                 if not name.startswith("_"):
                     walk.bind(name, value)
+        elif alias.name == "*":
+            walk.stars.append(prefix)
         elif alias.name != "*":
             held = walk.state.get(package.frame, alias.name) if package is not None else None
             if held is None and package is not None:
@@ -190,8 +192,9 @@ def _loop(
     begin: Callable[[], None],
 ) -> bool:
     """Follow a loop until nothing changes any more."""
-    entry = walk.state
+    entry = before = walk.state
     held = walk.exits.breaks, walk.exits.continues, walk.loops
+    ends: list[State | None] = []
     for _ in range(ROUNDS):
         walk.exits.breaks, walk.exits.continues = [], []
         walk.loops = (*held[2], (node, walk.context))
@@ -199,18 +202,39 @@ def _loop(
         with walk.decided(spread):
             walk.draw(node, loaders)
             begin()
-            through = block(walk, node.body)
-        after = merge([entry, walk.state if through else None, *walk.exits.continues])
+            ends = [_through(walk, node.body)]
+        ends += walk.exits.continues
+        after = merge([entry, *ends])
         if after is None or after.cells == entry.cells:
             break
         entry = after
     breaks = walk.exits.breaks
     walk.exits.breaks, walk.exits.continues, walk.loops = held
-    walk.state = entry
-    ended = not isinstance(node, ast.While) or expressions.truth(walk.value(node.test)) is not True
-    if ended and node.orelse:
-        ended = block(walk, node.orelse)
-    return _go_on(walk, walk.state if ended else None, *breaks)
+    # A loader hands out one batch at least: what was before the loop is not what is after it.
+    ended = merge(ends) if loaders else entry
+    if isinstance(node, ast.While) and expressions.truth(walk.value(node.test)) is True:
+        ended = None
+    for state in (ended, *breaks):
+        if state is not None:
+            _count_alone(state, before, loaders, node)
+    if ended is not None and node.orelse:
+        walk.state = ended
+        ended = _through(walk, node.orelse)
+    return _go_on(walk, ended, *breaks)
+
+
+def _count_alone(state: State, before: State, loaders: frozenset[Loader], node: ast.AST) -> None:
+    """Note that a worker counts only the batches that it gets: in an evaluation that is dealt, it may get fewer."""
+    if not any(loader.dealt == "evaluation" for loader in loaders):
+        return
+    for owner, names in list(state.cells.items()):
+        if names is before.cells.get(owner):
+            continue
+        for name, value in list(names.items()):
+            if value.number and value.spread.alike and before.get(owner, name) != value:
+                message = "a worker may get fewer batches of an evaluation than there are, and count fewer"
+                part = Spread(Kind.SUM, frozenset(loaders))
+                state.set(owner, name, tensor(mixed("HR203", message, node, part), number=True))
 
 
 def _with(walk: Walk, node: ast.With | ast.AsyncWith) -> bool:

@@ -6,11 +6,11 @@ import ast
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hora.convert import access, calls, expressions
+from hora.convert import calls, expressions, shapes
 from hora.convert.arguments import Arguments, literal
-from hora.convert.spread import ALIKE, ENTRIES, Kind, Reason, Spread, mixed, nonlinear, spoiled, text
+from hora.convert.spread import ALIKE, ENTRIES, Kind, Spread, mixed, nonlinear, text
 from hora.convert.spread import join as join_spreads
-from hora.convert.values import NUMBER, Batch, Box, Constant, Shape, Stream, Value, of, tensor
+from hora.convert.values import NUMBER, Batch, Constant, Positions, Shape, Stream, Value, of, tensor
 
 if TYPE_CHECKING:
     from hora.convert.walk import Walk
@@ -32,26 +32,10 @@ ALONG = frozenset({
     "cumsum", "softmax", "log_softmax", "cumprod", "kthvalue", "softmin", "normalize", "renorm", "nanmedian",
     "gumbel_softmax", "percentile", "histogram", "ptp",
 })  # fmt: skip
-COUPLING = frozenset(
-    [
-        "mm",
-        "einsum",
-        "cdist",
-        "pdist",
-        "corrcoef",
-        "cov",
-        "mv",
-        "dot",
-        "inner",
-        "outer",
-        "ger",
-        "addmm",
-        "tensordot",
-        "vdot",
-        "kron",
-        "cartesian_prod",
-    ]
-)
+COUPLING = frozenset({
+    "mm", "einsum", "cdist", "pdist", "corrcoef", "cov", "mv", "dot", "inner", "outer", "ger", "addmm", "tensordot",
+    "vdot", "kron", "cartesian_prod",
+})  # fmt: skip
 PAIRS = frozenset({
     "max", "min", "sort", "topk", "median", "mode", "kthvalue", "cummax", "cummin", "std_mean", "var_mean",
     "nanmedian",
@@ -77,7 +61,7 @@ def attribute(receiver: Value, name: str, node: ast.AST) -> Value:
     if name in SETTINGS:
         return NUMBER
     if name in ("T", "mT", "H"):
-        return tensor(turned(spread))
+        return tensor(shapes.turned(spread))
     if name == "grad":
         return tensor(ALIKE)
     if name == "data":
@@ -100,7 +84,11 @@ def method(walk: Walk, arguments: Arguments, receiver: Value, name: str) -> Valu
     if any(isinstance(thing, Constant) and thing.type == "str" for thing in receiver.things):
         return tensor(text(_together(walk, arguments), node))
     if batch and name in ("items", "values", "keys", "get", "pop"):
-        return tensor(replace(receiver.spread, axis=0 if receiver.spread.kind is Kind.ROWS else None))
+        field = tensor(replace(receiver.spread, axis=0 if receiver.spread.kind is Kind.ROWS else None))
+        if name in ("get", "pop"):
+            return field
+        element = Value(items=(NUMBER, field)) if name == "items" else field if name == "values" else NUMBER
+        return of(Stream(node, walk.context, element))
     if (
         not receiver.spread.local
         and not receiver.things
@@ -108,7 +96,7 @@ def method(walk: Walk, arguments: Arguments, receiver: Value, name: str) -> Valu
     ):
         return _handed(walk, arguments, receiver, name)
     result = operation(walk, name, (receiver, *arguments.values), arguments)
-    if batch and name in KEEP:
+    if (batch or Positions() in receiver.things) and name in KEEP:
         result = replace(result, things=receiver.things)
     if name.endswith("_") and not name.endswith("__") and result.spread != receiver.spread:
         if isinstance(node.func.value, ast.Name | ast.Attribute):
@@ -159,7 +147,7 @@ def operation(walk: Walk, name: str, values: tuple[Value, ...], arguments: Argum
         return Value(join_spreads(spread, walk.stream("torch", node)) if not spread.local else spread)
     if bare in ("size", "shape"):
         whole = attribute(first, "shape", node)
-        return whole if len(values) == 1 else _dimension(whole, values[1], node)
+        return whole if len(values) == 1 else shapes.dimension(whole, values[1], node)
     if bare in SETTINGS:
         return NUMBER
     if bare in ("numel", "nelement"):
@@ -167,7 +155,7 @@ def operation(walk: Walk, name: str, values: tuple[Value, ...], arguments: Argum
         return Value(Spread(kind, spread.loaders) if spread.kind in ENTRIES else ALIKE, number=True)
     if bare in SUMS:
         return reduction(
-            first, spread, "mean" if bare in ("nanmean", "average") else bare, _axis(values, arguments), node
+            first, spread, "mean" if bare in ("nanmean", "average") else bare, shapes.axis_of(values, arguments), node
         )
     if bare in ARITHMETIC and len(values) > 1 and len(node.args) >= 1:
         target = (
@@ -180,10 +168,10 @@ def operation(walk: Walk, name: str, values: tuple[Value, ...], arguments: Argum
     others = tuple(walk.state.deep_spread(value) for value in (*values[1:], *keywords))
     sized = any(value.sized for value in (*values[1:], *keywords))
     result = tensor(_entrywise(walk, bare, spread, others, values, arguments, sized))
-    if bare in PAIRS and (bare in ("topk", "sort") or axes_of(_axis(values, arguments)) is not None):
+    if bare in PAIRS and (bare in ("topk", "sort") or shapes.axes_of(shapes.axis_of(values, arguments)) is not None):
         result = replace(result, items=(result, result)) if not (others and others[0].kind in ENTRIES) else result
     if bare in ("chunk", "split", "unbind", "tensor_split") and spread.kind in ENTRIES:
-        return _split(walk, spread, values, arguments)
+        return shapes.split(walk, spread, values, arguments)
     parts = tuple((part, value) for part, value in arguments.pairs if value.spread.reducible)
     if isinstance(node.func, ast.Attribute) and spread.reducible and len(values) > len(node.args):
         parts = ((node.func.value, first), *parts)
@@ -206,6 +194,8 @@ def _entrywise(
     parts = (spread, *others)
     if all(not part.local for part in parts):
         return nonlinear(parts, node, name)
+    if name == "einsum":
+        return _einsum(parts, values, node)
     if name in COUPLING or name == "matmul":
         met = sum(part.kind in ENTRIES for part in parts)
         if name == "matmul" and len(values) > 1:
@@ -215,44 +205,49 @@ def _entrywise(
     if name in ALONG:
         return _along(name, spread, others, values, arguments)
     if name == "t":
-        return turned(spread)
+        return shapes.turned(spread)
     if name in ("transpose", "permute", "swapaxes", "movedim", "moveaxis"):
-        return _swapped(spread, values, name, node)
+        return shapes.swapped(spread, values, name, node)
     if name in ("masked_select", "nonzero", "argwhere"):
         whole = _entries(parts, node, name)
         return replace(whole, kind=Kind.RAGGED, axis=0) if whole.kind is Kind.ROWS else whole
     if name in SHAPES:
-        return _shaped(walk, spread, values[1:], node, name, sized)
+        return shapes.shaped(walk, spread, values[1:], node, name, sized)
     if name == "unsqueeze" and spread.kind in ENTRIES and spread.axis is not None and len(values) > 1:
         at = literal(values[1])
         if not isinstance(at, int) or at < 0:
             return spread if isinstance(at, int) and spread.axis == 0 else replace(spread, axis=None)
         return replace(spread, axis=spread.axis + 1 if at <= spread.axis else spread.axis)
     if name in ("roll", "flip", "fliplr", "flipud") and spread.kind in ENTRIES:
-        axes = axes_of(values[-1] if name == "flip" else _axis(values, arguments, 2))
+        axes = shapes.axes_of(values[-1] if name == "flip" else shapes.axis_of(values, arguments, 2))
         if axes is None or (spread.axis or 0) in axes:
             return mixed("HR305", f"{name}() moves the samples of the batch past each other", node, spread)
         return spread
     if name in ("stack", "broadcast_tensors"):
         return replace(_entries(parts, node, name), axis=None)
     if name in ("expand", "repeat", "tile", "repeat_interleave"):
-        return (
-            mixed("HR207", "a shape uses the batch size of the loader", node, *parts)
-            if sized
-            else made(walk, values[1:], node, spread)
-        )
+        if sized:
+            return mixed("HR207", "a shape uses the batch size of the loader", node, *parts)
+        return spread if name == "expand" and spread.local else shapes.made(walk, values[1:], node, spread)
     return _entries(parts, node, name)
 
 
-def _split(walk: Walk, spread: Spread, values: tuple[Value, ...], arguments: Arguments) -> Value:
-    """Give the parts of a tensor, cut along an axis."""
-    name = getattr(arguments.node.func, "attr", "split()")
-    axes = axes_of(_axis(values, arguments, 1 if name == "unbind" else 2)) or frozenset({0})
-    if (spread.axis or 0) in axes:
-        part = tensor(mixed("HR305", f"{name}() takes the samples of the batch apart", arguments.node, spread))
-    else:
-        part = tensor(replace(spread, axis=None) if name == "unbind" else spread)
-    return of(Stream(arguments.node, walk.context, part))
+def _einsum(parts: tuple[Spread, ...], values: tuple[Value, ...], node: ast.AST) -> Spread:
+    """Give the spread of an Einstein sum, which keeps samples apart where their letter is the same and stays."""
+    equation = literal(values[0])
+    if isinstance(equation, str) and "->" in equation:
+        terms, _, out = equation.replace(" ", "").partition("->")
+        operands = list(zip(terms.split(","), parts[1:], strict=False))
+        letters = {
+            term[part.axis or 0] for term, part in operands if part.kind in ENTRIES and len(term) > (part.axis or 0)
+        }
+        entries = [part for _, part in operands if part.kind in ENTRIES]
+        if len(letters) == 1 and all(part.kind in ENTRIES or not part.local for part in parts):
+            (letter,) = letters
+            if letter in out:
+                return replace(entries[0], axis=out.index(letter))
+            return Spread(Kind.SUM, entries[0].loaders)
+    return mixed("HR305", "einsum() lets each sample of the batch meet each other", node, *parts)
 
 
 def _entries(parts: tuple[Spread, ...], node: ast.AST, name: str) -> Spread:
@@ -267,8 +262,10 @@ def _along(
     node = arguments.node
     if spread.kind not in ENTRIES or (others and others[0].kind in ENTRIES):
         return _entries((spread, *others), node, name)
-    axis = _axis(values, arguments, {"topk": 2, "kthvalue": 2, "norm": 2, "quantile": 2, "normalize": 2}.get(name, 1))
-    axes = axes_of(axis)
+    axis = shapes.axis_of(
+        values, arguments, {"topk": 2, "kthvalue": 2, "norm": 2, "quantile": 2, "normalize": 2}.get(name, 1)
+    )
+    axes = shapes.axes_of(axis)
     if axes is None:
         if name in ("topk", "sort", "argsort", "softmax", "log_softmax", "softmin", "normalize", "gumbel_softmax"):
             return spread
@@ -282,7 +279,7 @@ def reduction(value: Value, spread: Spread, name: str, axis: Value | None, node:
     """Give the value of a sum or a mean."""
     if spread.kind not in ENTRIES:
         return Value(ALIKE if spread.kind is Kind.ZERO else spread, number=value.number)
-    axes = axes_of(axis)
+    axes = shapes.axes_of(axis)
     if axes is not None and (spread.axis or 0) not in axes:
         return Value(spread, number=value.number)
     if axes is not None and spread.axis is None:
@@ -297,160 +294,7 @@ def reduction(value: Value, spread: Spread, name: str, axis: Value | None, node:
 def product(left: Value, right: Value, node: ast.AST) -> Spread:
     """Give the spread of a matrix product."""
     one, other = left.spread, right.spread
-    if one.kind in ENTRIES and other.kind in ENTRIES and None not in (one.axis, other.axis):
+    met = one.axis is not None and other.axis is not None and one.axis != other.axis
+    if one.kind in ENTRIES and other.kind in ENTRIES and met:
         return mixed("HR305", "a matrix product lets each sample of the batch meet each other", node, one, other)
     return nonlinear((one, other), node, "a matrix product")
-
-
-def turned(spread: Spread) -> Spread:
-    """Give the spread of a transposed matrix."""
-    if spread.kind in ENTRIES and spread.axis in (0, 1):
-        return replace(spread, axis=1 - spread.axis)
-    return spread
-
-
-def _swapped(spread: Spread, values: tuple[Value, ...], name: str, node: ast.AST) -> Spread:
-    """Give the spread after axes change places."""
-    if spread.kind not in ENTRIES or spread.axis is None:
-        return spread
-    flat = [one for value in values[1:] for one in (value.items if value.items is not None else (value,))]
-    order = [literal(one) for one in flat]
-    if name == "permute" and spread.axis in order:
-        return replace(spread, axis=order.index(spread.axis))
-    if name in ("transpose", "swapaxes") and len(order) == 2 and all(isinstance(one, int) for one in order):
-        one, other = order
-        if spread.axis not in (one, other):
-            return (
-                spread
-                if all(isinstance(o, int) and o > 0 for o in order) or (spread.axis == 0 and 0 not in order)
-                else replace(spread, axis=None)
-            )
-        at = other if one == spread.axis else one
-        return replace(spread, axis=at if isinstance(at, int) and at >= 0 else None)
-    return replace(spread, axis=None)
-
-
-def _shaped(walk: Walk, spread: Spread, sizes: tuple[Value, ...], node: ast.AST, name: str, sized: bool) -> Spread:
-    """Give the spread of a tensor in another shape."""
-    if sized:
-        return mixed("HR207", "a shape uses the batch size of the loader", node, spread)
-    if spread.kind not in ENTRIES or (name == "flatten" and sizes and literal(sizes[0]) != 0):
-        return spread
-    flat = [one for size in sizes for one in (size.items if size.items is not None else (size,))]
-    if flat and literal(flat[0]) in walk.sizes:
-        return mixed("HR207", "a shape uses the batch size of the loader", node, spread)
-    if not flat or (len(flat) == 1 and (literal(flat[0]) == -1 or name == "flatten")):
-        return replace(spread, axis=0)
-    if flat and spread.axis == 0 and (literal(flat[0]) == -1 or flat[0].spread.kind is Kind.COUNT):
-        return spread
-    for axis, one in enumerate(flat):
-        if one.spread.kind is Kind.COUNT:
-            return replace(spread, axis=axis)
-    return replace(spread, axis=None)
-
-
-def subscript(walk: Walk, receiver: Value, node: ast.Subscript, index: Value) -> Value:
-    """Give a part of a tensor."""
-    spread = receiver.spread
-    inside = access.index_spread(walk, index)
-    if spread.kind not in ENTRIES:
-        if not spread.local and inside.kind in (Kind.COUNT, Kind.SUM):
-            message = "as many entries as the slice has samples are taken from what all workers hold alike"
-            return tensor(mixed("HR207", message, node, inside))
-        if not spread.local and inside.kind in (*ENTRIES, Kind.MIXED):
-            return tensor(replace(inside, axis=0 if inside.kind is not Kind.MIXED else None))
-        return Value(spread, number=receiver.number) if spread.local else access.tinted(receiver, inside)
-    if inside.kind in (Kind.MIXED, Kind.OWN):
-        return tensor(spoiled(spread, inside))
-    indices = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
-    return tensor(_picked(walk, spread, inside, indices, node))
-
-
-def _picked(walk: Walk, spread: Spread, inside: Spread, indices: list[ast.expr], node: ast.AST) -> Spread:
-    """Give the spread of a part of the entries."""
-    added = sum(isinstance(index, ast.Constant) and index.value is None for index in indices)
-    if inside.kind in ENTRIES:
-        paired = inside.kind is Kind.ROWS and len(indices) > 1
-        return replace(spread, kind=spread.kind if paired else Kind.RAGGED, axis=0)
-    axis = spread.axis
-    if axis is None or any(isinstance(index, ast.Constant) and index.value is ... for index in indices):
-        return spread if spread.axis == 0 and not isinstance(indices[0], ast.Constant) else replace(spread, axis=None)
-    real = [index for index in indices if not (isinstance(index, ast.Constant) and index.value is None)]
-    if added:
-        before = next((place for place, index in enumerate(indices) if index in real), len(indices))
-        return replace(spread, axis=axis + before if all(_whole(index) for index in real) else None)
-    dropped = sum(not isinstance(index, ast.Slice) for index in real[:axis])
-    if len(real) <= axis or _whole(real[axis]) or _all_of_batch(walk, real[axis]):
-        return replace(spread, axis=axis - dropped)
-    return mixed("HR305", "samples are picked out of the batch by their place", node, spread)
-
-
-def _whole(index: ast.expr) -> bool:
-    """Whether an index takes a whole axis."""
-    return isinstance(index, ast.Slice) and index.lower is None and index.upper is None
-
-
-def _all_of_batch(walk: Walk, index: ast.expr) -> bool:
-    """Whether an index takes as many entries as the batch has."""
-    if isinstance(index, ast.Slice) and index.lower is None and index.upper is not None:
-        return walk.value(index.upper).spread.kind is Kind.COUNT
-    return False
-
-
-def _axis(values: tuple[Value, ...], arguments: Arguments, position: int = 1) -> Value | None:
-    """Give the axis argument."""
-    for name, value in arguments.keywords:
-        if name in ("dim", "axis"):
-            return value
-    return values[position] if len(values) > position else None
-
-
-def axes_of(value: Value | None) -> frozenset[int] | None:
-    """Give the axes that are meant; None for all of them."""
-    if value is None or (literal(value) is None and value.items is None and value.things):
-        return None
-    if value.items is not None:
-        found = [literal(one) for one in value.items]
-        return frozenset(one for one in found if isinstance(one, int)) or None
-    at = literal(value)
-    return frozenset({at}) if isinstance(at, int) and not isinstance(at, bool) else frozenset({-1})
-
-
-def _dimension(shape: Value, index: Value, node: ast.AST) -> Value:
-    """Give one size of a tensor."""
-    for thing in shape.things:
-        if isinstance(thing, Shape):
-            position = literal(index)
-            return access.size(shape, thing, position if isinstance(position, int) else None, node)
-    return tensor(shape.spread if shape.spread.kind is Kind.MIXED else ALIKE, number=True)
-
-
-def _sizes(walk: Walk, size: Value) -> tuple[Value, ...]:
-    """Give the sizes of each axis."""
-    if size.items is not None:
-        return size.items
-    boxes = [thing for thing in size.things if isinstance(thing, Box)]
-    return tuple(walk.state.held(boxes[0]).values()) if len(boxes) == 1 else (size,)
-
-
-def made(walk: Walk, sizes: tuple[Value, ...], node: ast.AST, content: Spread) -> Spread:
-    """Give the spread of a tensor made with the given sizes."""
-    flat = [item for size in sizes for item in _sizes(walk, size)]
-    if any(size.sized for size in flat):
-        message = "a tensor is made as large as the batch size that the loader was given"
-        return Spread(Kind.MIXED, why=Reason("HR207", message, node))
-    if flat and literal(flat[0]) in walk.sizes and walk.loops:
-        message = f"a tensor is made of {literal(flat[0])} entries, which is the batch size of a loader"
-        return Spread(Kind.MIXED, why=Reason("HR207", message, node))
-    for axis, size in enumerate(flat):
-        if size.spread.kind is Kind.COUNT:
-            if content.kind in ENTRIES:
-                return mixed("HR305", "each sample of the batch is repeated for each other", node, content)
-            if not content.local:
-                return Spread(Kind.ROWS, size.spread.loaders, axis)
-        if any(isinstance(thing, Shape) for thing in size.things):
-            thing = next(thing for thing in size.things if isinstance(thing, Shape))
-            return replace(size.spread, axis=thing.axis)
-        if size.spread.local:
-            return mixed("HR207", "a tensor is made in a size that is not followed", node, size.spread)
-    return content

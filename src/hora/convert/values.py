@@ -204,6 +204,11 @@ class WorkerZero(Thing):
 
 
 @dataclass(frozen=True)
+class Positions(Thing):
+    """The places of a slice's samples, counted from zero: right to pick entries by, wrong as values."""
+
+
+@dataclass(frozen=True)
 class Shape(Thing):
     """The shape of entries of samples; ``axis`` counts the samples, or is None when not known."""
 

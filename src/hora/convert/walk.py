@@ -99,6 +99,7 @@ class Walk:
         self.loops: tuple[tuple[ast.AST, Context], ...] = ()
         self.exits = Exits()
         self.steps = 0
+        self.stars: list[str] = []
         self.last: dict[ast.expr, Value] = {}
         for stream in STREAMS:
             self.state.set(RANDOM, stream, Value(own("HR502", "random numbers are drawn without a seed", tree)))

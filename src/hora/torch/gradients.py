@@ -123,9 +123,9 @@ class Gradients:
         """List the parameters that were frozen when they were adopted and are trained now."""
         return [parameter for parameter in self._untrained if parameter.requires_grad]
 
-    def strangers(self, named: Named) -> Named:
-        """List those of an optimizer's parameters that it never had charge of."""
-        return [pair for pair in named if pair[1] not in self._names and pair[1] not in self._given_up]
+    def knows(self, parameter: torch.Tensor) -> bool:
+        """Return whether this optimizer has charge of a parameter, or had."""
+        return parameter in self._names or parameter in self._given_up
 
     def follow_world(self) -> bool:
         """Go over to the world of a later `init()`; return whether there is one."""

@@ -94,6 +94,9 @@ def DistributedOptimizer(  # noqa: N802 - Horovod's name
         reducer = Reducer(settings, backward_passes_per_step, [parameter for _, parameter in names])
         sparse = isinstance(optimizer, torch.optim.SparseAdam) and not sparse_as_dense
         reducer.gradients.adopt(names, groups=listed, number_of_buckets=number, sparse=sparse)
+    if not hasattr(optimizer, "_optimizer_step_pre_hooks"):
+        # A class that does not call its base's constructor gets what torch gives an optimizer that was unpickled.
+        torch.optim.Optimizer.__setstate__(optimizer, {"defaults": getattr(optimizer, "defaults", {})})
     wrapped: Any = optimizer
     plain: Any = type(optimizer)
     wrapped.__class__ = _distributed_class(plain)
@@ -167,9 +170,9 @@ class _ReducedClosure:
 def _before_step(optimizer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any] | None:
     """Close the window, and have a closure return the reduced loss. Twice is once: a step may call `super().step()`."""
     reducer: Reducer = optimizer._reducer
-    strangers = reducer.gradients.strangers(_by_place(optimizer.param_groups))
-    if strangers:
-        reducer.gradients.adopt(strangers)
+    knows = reducer.gradients.knows
+    if not all(knows(parameter) for group in optimizer.param_groups for parameter in group["params"]):
+        reducer.gradients.adopt([pair for pair in _by_place(optimizer.param_groups) if not knows(pair[1])])
         # Their gradients are there, but no hook has seen them.
         reducer.begin_step()
     closure = kwargs["closure"] if "closure" in kwargs else args[1] if len(args) > 1 else None

@@ -7,6 +7,7 @@ findings: with edits that mend them, without any as a note, or with None where n
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import chain
 from typing import Protocol, cast
 
 from hora.convert.finding import Finding
@@ -20,6 +21,7 @@ from hora.convert.rules import (
     hr205,
     hr206,
     hr207,
+    hr208,
     hr301,
     hr302,
     hr303,
@@ -70,11 +72,17 @@ REFUSING = cast(
 )  # fmt: skip
 """Rules that mend nothing yet: where one of them refuses a script, no other can help it."""
 
-MENDING = cast("tuple[Rule, ...]", (hr101, hr102, hr201, hr206, hr301, hr302, hr401, hr601, hr602, hr603, hr403, hr606))
-"""Rules that mend what they find, and those that speak of what is left when nothing more can be mended."""
+MENDING = cast(
+    "tuple[tuple[Rule, ...], ...]",
+    ((hr101, hr201, hr301, hr401), (hr102, hr206, hr302), (hr601,), (hr602,), (hr603,), (hr403, hr606)),
+)
+"""Rules that mend what they find, in stages: those of one stage do not depend on each other, but on the stage before.
 
-NOTING = cast("tuple[Rule, ...]", (hr310, hr501))
+The last speak of what is left when nothing more can be mended.
+"""
+
+NOTING = cast("tuple[Rule, ...]", (hr208, hr310, hr501))
 """Rules that only say what the reader should know."""
 
-RULES = tuple(sorted((*GATES, *REFUSING, *MENDING, *NOTING), key=lambda rule: rule.CODE))
+RULES = tuple(sorted((*GATES, *REFUSING, *chain(*MENDING), *NOTING), key=lambda rule: rule.CODE))
 """All rules, by their codes."""

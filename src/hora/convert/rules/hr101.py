@@ -49,7 +49,7 @@ def entry(program: Program) -> ast.stmt:
     It is the first of the one function through which the script starts, where there is one and nothing else is done
     outside it; else the first statement of the script that does something.
     """
-    body: Sequence[ast.stmt] = program.source.tree.body
+    body: Sequence[ast.stmt] = program.source.tree.body[_imports_end(program) :]
     active = [statement for statement in body if not _passive(statement)]
     busy = [statement for statement in active if not _harmless(statement)]
     if len(busy) == 1 and isinstance(busy[0], ast.If) and _is_main(busy[0]):
@@ -62,6 +62,17 @@ def entry(program: Program) -> ast.stmt:
             inner = function.body
             return inner[1] if _docstring(inner[0]) and len(inner) > 1 else inner[0]
     return active[0] if active else program.source.tree.body[-1]
+
+
+def _imports_end(program: Program) -> int:
+    """Give the place after the first import of torch, before which the runtime is not imported yet."""
+    body = program.source.tree.body
+    of_torch = [
+        place
+        for place, node in enumerate(body)
+        if isinstance(node, ast.Import | ast.ImportFrom) and _modules(node)[0].split(".")[0] in ("torch", "hora")
+    ]
+    return of_torch[0] + 1 if of_torch else 0
 
 
 def _called(program: Program, statement: ast.stmt) -> ast.FunctionDef | None:

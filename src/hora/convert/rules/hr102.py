@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ast
 import re
+from functools import lru_cache
 
 from hora.convert.arguments import literal
 from hora.convert.edits import Edit, insert_after, insert_before, replace
 from hora.convert.finding import Finding
 from hora.convert.program import Program
 from hora.convert.runtime import NAME
-from hora.convert.values import Named, Value
+from hora.convert.values import Method, Named, Value
 
 CODE = "HR102"
 TITLE = "a worker uses its own device"
@@ -22,7 +23,7 @@ _DEVICE_TAKERS = ("cuda", "to")
 
 def detect(program: Program) -> list[Finding]:
     """Find devices that are the same for all workers."""
-    return [*_own_gpu(program), *_numbered(program), *_positions(program), *_settings(program)]
+    return [*_own_gpu(program), *_numbered(program), *_positions(program), *_formatted(program), *_settings(program)]
 
 
 def _own_gpu(program: Program) -> list[Finding]:
@@ -123,7 +124,7 @@ def _positions(program: Program) -> list[Finding]:
                     continue
                 edits: list[Edit] = [replace(program.source, argument, f"{hvd}.local_rank()")]
                 findings.append(program.finding(CODE, argument, "all workers would use one GPU by its number", edits))
-            elif values and _chosen_by_user(argument, values):
+            elif any(_number_setting(program, value) for value in values):
                 message = "the GPU's number comes from a setting: every worker would use the same one"
                 findings.append(program.finding(CODE, argument, message, None))
     return findings
@@ -148,12 +149,42 @@ def _is_number(value: Value) -> bool:
     return isinstance(number, int) and not isinstance(number, bool)
 
 
-def _chosen_by_user(node: ast.expr, values: list[Value]) -> bool:
-    """Whether a device's number comes from outside: ``f"cuda:{args.gpu}"``, ``"cuda:" + gpu``, ``"cuda:%d" % gpu``."""
-    if isinstance(node, ast.IfExp):
-        return _chosen_by_user(node.body, values) or _chosen_by_user(node.orelse, values)
-    if not all(value.spread.alike for value in values):
-        return False
+def _number_setting(program: Program, value: Value) -> bool:
+    """Whether a value is a whole number that the script is started with."""
+    return any(
+        isinstance(thing, Method)
+        and getattr(thing.receiver, "maker", "").endswith("parse_args")
+        and thing.name in _whole_options(program.source.tree)
+        for thing in value.things
+    )
+
+
+@lru_cache(maxsize=8)
+def _whole_options(tree: ast.Module) -> frozenset[str]:
+    """Give the names of the options that argparse reads as whole numbers."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "add_argument":
+            whole = any(
+                k.arg == "type" and isinstance(k.value, ast.Name) and k.value.id == "int" for k in node.keywords
+            )
+            flags = [flag.value for flag in node.args if isinstance(flag, ast.Constant) and isinstance(flag.value, str)]
+            found |= {flag.lstrip("-").replace("-", "_") for flag in flags if whole}
+    return frozenset(found)
+
+
+def _formatted(program: Program) -> list[Finding]:
+    """Find names of devices that are put together from a setting: ``f"cuda:{args.gpu}"``, ``"cuda:" + gpu``."""
+    message = "the GPU's number comes from a setting: every worker would use the same one"
+    return [
+        program.finding(CODE, node, message, None)
+        for node in ast.walk(program.source.tree)
+        if isinstance(node, ast.expr) and _starts(node) and all(value.spread.alike for value in program.values(node))
+    ]
+
+
+def _starts(node: ast.expr) -> bool:
+    """Whether an expression puts something behind ``cuda:``."""
     start: ast.expr | None = None
     if isinstance(node, ast.JoinedStr) and len(node.values) > 1:
         start = node.values[0]

@@ -23,7 +23,7 @@ def detect(program: Program) -> list[Finding]:
             continue
         if loader in program.training_loaders:
             findings.append(_finding(program, loader, "its batches are not dealt over the workers", ""))
-        elif program.number(loader) in program.whole or _by_one(program, loader):
+        elif program.number(loader) in program.whole or _by_one(program, loader) or _by_hand(program, loader):
             message = "each worker walks all of this evaluation data: right, and no faster than one"
             findings.append(program.finding(CODE, loader.site, message, ()))
         else:
@@ -36,6 +36,15 @@ def detect(program: Program) -> list[Finding]:
 def _drawn(program: Program, loader: Loader) -> bool:
     """Whether the script takes batches from a loader."""
     return any(plain(one) == loader for draw in program.facts.draws.values() for one in draw.loaders)
+
+
+def _by_hand(program: Program, loader: Loader) -> bool:
+    """Whether batches are taken with ``next()``, which a worker without a share of the batch would not get."""
+    return any(
+        isinstance(draw.node, ast.Call)
+        for draw in program.facts.draws.values()
+        if any(plain(one) == loader for one in draw.loaders)
+    )
 
 
 def _by_one(program: Program, loader: Loader) -> bool:
@@ -51,12 +60,10 @@ def _by_one(program: Program, loader: Loader) -> bool:
 def _finding(program: Program, loader: Loader, message: str, options: str) -> Finding:
     """Deal a loader after the statement that makes it, or where it is made."""
     deal = f"{program.runtime}.deal"
-    found = wrap(
-        program, loader, lambda text: f"{deal}({text}{options})", climb=lambda node: _shared(program, loader, node)
-    )
+    found = wrap(program, loader, deal, options, climb=lambda node: _shared(program, loader, node))
     if found is None:
         return program.finding(CODE, loader.site, "one call makes loaders that train and loaders that do not", None)
-    return program.finding(CODE, loader.site, message, [found[1]])
+    return program.finding(CODE, loader.site, message, found[1])
 
 
 def _shared(program: Program, loader: Loader, node: ast.AST) -> bool:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ast
 
-from hora.convert.edits import replace
+from hora.convert.edits import Edit, surround
 from hora.convert.facts import Backward
 from hora.convert.finding import Finding
 from hora.convert.losses import refusals
+from hora.convert.naming import expression
 from hora.convert.program import Program
 from hora.convert.spread import Kind
 from hora.convert.values import Loader
@@ -39,8 +40,8 @@ def _weigh(program: Program, ways: list[Backward]) -> list[Finding]:
     if name is None:
         message = "the loader that the batch came from has no name here, so that its weight cannot be read"
         return [program.finding(CODE, first.node, message, None)]
-    edit = replace(program.source, first.loss, weighed(program, first.loss, name))
-    return [program.finding(CODE, first.node, "the loss of a slice is averaged without its weight", [edit])]
+    edits = weighed(program, first.loss, name)
+    return [program.finding(CODE, first.node, "the loss of a slice is averaged without its weight", edits)]
 
 
 def loader_name(program: Program, backward: Backward) -> str | None:
@@ -48,17 +49,16 @@ def loader_name(program: Program, backward: Backward) -> str | None:
     place = backward.place
     loop = next((node for node, context in reversed(place.loops) if context == place.context), None)
     loaders = frozenset(one for one in backward.value.spread.loaders if isinstance(one, Loader))
-    return program.expression(frozenset(loaders), place, loop.iter if isinstance(loop, ast.For) else None)
+    return expression(program, frozenset(loaders), place, loop.iter if isinstance(loop, ast.For) else None)
 
 
-def weighed(program: Program, node: ast.expr, loader: str) -> str:
-    """Give the text of an expression times the weight of the loader's batch."""
-    text = program.source.segment(node)
+def weighed(program: Program, node: ast.expr, loader: str) -> list[Edit]:
+    """Multiply an expression by the weight of the loader's batch."""
     product = isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult | ast.Div)
-    if not isinstance(node, _TIGHT) and not product:
-        text = f"({text})"
-    text = f"{text} * {loader}.weight"
-    return f"({text})" if isinstance(program.parents[node], ast.Attribute) and not _enclosed(program, node) else text
+    before, after = ("", "") if isinstance(node, _TIGHT) or product else ("(", ")")
+    outer = isinstance(program.parents[node], ast.Attribute) and not _enclosed(program, node)
+    opening, closing = ("(", ")") if outer else ("", "")
+    return surround(program.source, node, opening + before, f"{after} * {loader}.weight{closing}")
 
 
 def _enclosed(program: Program, node: ast.expr) -> bool:

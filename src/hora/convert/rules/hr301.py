@@ -24,21 +24,18 @@ def detect(program: Program) -> list[Finding]:
     for optimizer in program.stepping:
         if optimizer.wrapped:
             continue
-        found = wrap(program, optimizer, lambda text: f"{wrapper}({text})")
+        found = wrap(program, optimizer, wrapper)
         if found is None:
             message = "it is made in another file, and nothing here names it"
             findings.append(program.finding(CODE, optimizer.site, message, None))
             continue
-        statement, edit = found
-        target = ast.unparse(statement.targets[0]) if isinstance(statement, ast.Assign) else ""
-        later = _moved_later(program, optimizer, statement)
-        if later is not None and target:
-            choices.setdefault((later, edit.text.strip()), optimizer)
+        statement, edits = found
+        if len(edits) > 1:
+            findings.append(program.finding(CODE, optimizer.site, MESSAGE, edits))
             continue
-        if edit.start != edit.end:
-            findings.append(program.finding(CODE, optimizer.site, MESSAGE, [edit]))
-        else:
-            choices.setdefault((_whole_choice(program, statement, target), edit.text.strip()), optimizer)
+        line = edits[0].text.strip()
+        later = _moved_later(program, optimizer, statement)
+        choices.setdefault((later or _whole_choice(program, statement, line.partition(" = ")[0]), line), optimizer)
     for (statement, line), optimizer in choices.items():
         edits = [insert_after(program.source, statement, [line])]
         findings.append(program.finding(CODE, optimizer.site, MESSAGE, edits))

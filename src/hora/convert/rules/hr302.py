@@ -7,7 +7,9 @@ import ast
 from hora.convert.edits import insert_after
 from hora.convert.facts import Call
 from hora.convert.finding import Finding
-from hora.convert.networks import WITHOUT_WEIGHTS, is_module
+from hora.convert.names import WITHOUT_WEIGHTS
+from hora.convert.naming import cover, expression
+from hora.convert.networks import is_module
 from hora.convert.program import Program
 from hora.convert.runtime import NAME
 from hora.convert.values import Instance, Loader, Made, Module, Optimizer, Thing, Weights, plain
@@ -42,13 +44,13 @@ def _start_equal(program: Program, anchor: ast.stmt, choices: list[frozenset[Thi
     sent = _sent(program)
     networks = frozenset(program.root(module) for one in optimizers for module in program.facts.trained_by(one))
     missing = (networks | _beside(program, anchor)) - sent.keys()
-    names = program.cover(missing, place, near) if missing else []
+    names = cover(program, missing, place, near) if missing else []
     if names is None:
         return [program.finding(CODE, near, "a network that is trained has no name here to broadcast it by", None)]
     lines = [f"{program.runtime}.broadcast_parameters({name}.state_dict(), root_rank=0)" for name in names]
     for choice in choices:
         if not choice <= sent.keys():
-            name = program.expression(choice, place)
+            name = expression(program, choice, place)
             lines.append(f"{program.runtime}.broadcast_optimizer_state({name}, root_rank=0)")
     if not lines:
         return []
@@ -77,7 +79,7 @@ def _bound_at(program: Program, call: Call, optimizers: frozenset[Thing]) -> ast
             if not program.own(node)
             else next((one for one in program.places(statement) if one.context == context), None)
         )
-        if place is not None and not isinstance(statement, ast.Return) and program.expression(optimizers, place):
+        if place is not None and not isinstance(statement, ast.Return) and expression(program, optimizers, place):
             return statement
         if not context:
             return None

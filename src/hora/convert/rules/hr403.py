@@ -6,6 +6,7 @@ from hora.convert.facts import Event
 from hora.convert.finding import Finding
 from hora.convert.program import Program
 from hora.convert.spread import Kind
+from hora.convert.values import plain
 
 CODE = "HR403"
 TITLE = "decisions are taken on the global value, alike on all workers"
@@ -38,7 +39,8 @@ def _parts(program: Program, event: Event) -> bool:
         return True
     place = event.place
     others = [one.place for one in program.events if one.what in _TOGETHER]
-    others += [draw.place for draw in program.facts.draws.values()]
+    together = program.training_loaders | program.dealt
+    others += [draw.place for draw in program.facts.draws.values() if {plain(one) for one in draw.loaders} & together]
     for other in others:
         inside = other.context[: len(place.context)] == place.context
         if event.what in ("break", "continue"):

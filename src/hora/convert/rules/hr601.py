@@ -7,8 +7,10 @@ import ast
 from hora.convert.edits import Edit, insert_after, insert_before, replace
 from hora.convert.finding import Finding
 from hora.convert.losses import all_followed
-from hora.convert.metrics import Reading, dealt, for_evaluation, loaders_of, readings, totals, unweighed
+from hora.convert.metrics import dealt, for_evaluation, loaders_of, totals, unweighed
+from hora.convert.naming import expression
 from hora.convert.program import Program
+from hora.convert.readings import Reading, readings
 from hora.convert.rules.hr206 import weighed
 
 CODE = "HR601"
@@ -40,14 +42,14 @@ def _weigh(program: Program) -> list[Finding]:
     for _statement, term, loaders, place in unweighed(program):
         loop = next((loop for loop, context in reversed(place.loops) if context == place.context), None)
         near = loop.iter if isinstance(loop, ast.For) else None
-        names.setdefault(term, set()).add(program.expression(loaders, place, near))
+        names.setdefault(term, set()).add(expression(program, loaders, place, near))
         if len(program.values(term)) != len([v for v in program.values(term) if dealt(v.spread)]):
             names[term].add(None)
     findings = []
     for term, found in names.items():
         name = found.pop() if len(found) == 1 else None
         if name is not None:
-            edits = [replace(program.source, term, weighed(program, term, name))]
+            edits = weighed(program, term, name)
             findings.append(program.finding(CODE, term, "a mean over the slice is added up without its weight", edits))
     return findings
 

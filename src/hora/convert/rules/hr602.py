@@ -8,7 +8,7 @@ from hora.convert.edits import Edit, insert_before, replace
 from hora.convert.facts import Call
 from hora.convert.finding import Finding
 from hora.convert.guards import elsewhere, guarded, runs, together
-from hora.convert.library import BARS, PICTURES, PRINTERS
+from hora.convert.names import BARS, PICTURES, PRINTERS
 from hora.convert.program import Program
 from hora.convert.values import Foreign, Method, Named, Stream
 
@@ -47,7 +47,7 @@ def detect(program: Program) -> list[Finding]:
         and program.own(call.node)
         and not call.place.alone
     ]
-    return [*findings, *_computed_inside(program), *_runs_of_wandb(program)]
+    return [*findings, *_computed_inside(program), *_runs_of_wandb(program), *_pictures(program)]
 
 
 def speaks(program: Program, statement: ast.stmt) -> bool:
@@ -112,6 +112,12 @@ def _together_inside(program: Program, statement: ast.stmt) -> list[ast.Call]:
         if not any(isinstance(one, _CONDITIONAL) for one in around):
             found.append(node)
     return found
+
+
+def _pictures(program: Program) -> list[Finding]:
+    """Note pictures of samples, of which worker 0 has its slice."""
+    message = "what is shown of the batch is of worker 0's slice"
+    return [program.finding(CODE, event.node, message, ()) for event in program.events if event.what == "show"][:1]
 
 
 def _runs_of_wandb(program: Program) -> list[Finding]:

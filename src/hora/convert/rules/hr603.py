@@ -8,7 +8,7 @@ from hora.convert.edits import Edit, insert_after, insert_before, replace
 from hora.convert.facts import Call
 from hora.convert.finding import Finding
 from hora.convert.guards import elsewhere, guarded, runs
-from hora.convert.library import SAVERS
+from hora.convert.names import SAVERS
 from hora.convert.program import Program
 from hora.convert.runtime import NAME
 from hora.convert.values import Foreign, Method, Named, WorkerZero

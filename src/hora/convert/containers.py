@@ -1,0 +1,127 @@
+"""Lists, tuples, dicts and sets: how they are made, and what their methods do to what they hold."""
+
+from __future__ import annotations
+
+import ast
+from typing import TYPE_CHECKING
+
+from hora.convert import access
+from hora.convert.arguments import Arguments, literal
+from hora.convert.memory import ANY
+from hora.convert.spread import ZERO, mixed
+from hora.convert.values import UNKNOWN, Box, Frame, Loader, Named, Stream, Value, join, of, tensor
+
+if TYPE_CHECKING:
+    from hora.convert.walk import Walk
+
+
+def tuple_of(walk: Walk, node: ast.Tuple) -> Value:
+    """Give a tuple."""
+    stars = [place for place, element in enumerate(node.elts) if isinstance(element, ast.Starred)]
+    if stars:
+        pairs = [(f"[{place}]" if place < stars[0] else None, element) for place, element in enumerate(node.elts)]
+        return _box(walk, node, pairs)
+    return Value(items=tuple(walk.value(element) for element in node.elts))
+
+
+def list_of(walk: Walk, node: ast.List | ast.Set) -> Value:
+    """Give a list or a set."""
+    return _box(walk, node, [(f"[{index}]", element) for index, element in enumerate(node.elts)])
+
+
+def dict_of(walk: Walk, node: ast.Dict) -> Value:
+    """Give a dict."""
+    pairs = [
+        (access.key(walk.value(name)) if name else None, value)
+        for name, value in zip(node.keys, node.values, strict=True)
+    ]
+    return _box(walk, node, pairs)
+
+
+def _box(walk: Walk, node: ast.expr, pairs: list[tuple[str | None, ast.expr]]) -> Value:
+    """Make a container of elements."""
+    box = Box(node, walk.context)
+    held: dict[str, Value] = {}
+    for name, element in pairs:
+        inner = element.value if isinstance(element, ast.Starred) else element
+        value = walk.value(inner)
+        if isinstance(element, ast.Starred):
+            value, name = access.elements(walk, value, inner)[0], None
+        cell = name or ANY
+        held[cell] = join(held[cell], value) if cell in held else value
+    walk.state.forget(box)
+    for cell, value in held.items():
+        walk.state.set(box, cell, value)
+        walk.facts.bind(box, cell, value)
+    return of(box)
+
+
+def collected(walk: Walk, node: ast.ListComp | ast.SetComp | ast.GeneratorExp | ast.DictComp) -> Value:
+    """Give what a comprehension collects."""
+    drawn: frozenset[Loader] = frozenset()
+    loops = walk.loops
+    with walk.inside(Frame(node, walk.context), walk.context, walk.frame):
+        for part in node.generators:
+            element, loaders = access.elements(walk, walk.value(part.iter), part.iter)
+            walk.loops = (*walk.loops, (node, walk.context)) if loaders else walk.loops
+            walk.draw(node, loaders)
+            drawn |= loaders
+            walk.assign(part.target, element)
+            for test in part.ifs:
+                walk.value(test)
+        if isinstance(node, ast.DictComp):
+            walk.value(node.key)
+        value = walk.value(node.value if isinstance(node, ast.DictComp) else node.elt)
+    walk.loops = loops
+    if isinstance(node, ast.GeneratorExp):
+        return of(Stream(node, walk.context, value, drawn))
+    if drawn and value.spread.local:
+        value = tensor(mixed("HR601", "values of all batches are collected in a list", node, value.spread))
+    box = Box(node, walk.context)
+    walk.state.forget(box)
+    walk.state.set(box, ANY, value)
+    walk.facts.bind(box, ANY, value)
+    return of(box)
+
+
+def counter(walk: Walk, arguments: Arguments) -> Value:
+    """Make a container of the library: one that counts holds zeros under every key."""
+    box = Box(arguments.node, walk.context)
+    walk.state.forget(box)
+    maker = arguments.values[0].things if arguments.values else frozenset()
+    counts = {Named("builtins.int"), Named("builtins.float")} & maker
+    if counts or ast.unparse(arguments.node.func).endswith("Counter"):
+        walk.state.set(box, ANY, Value(ZERO, number=True))
+    return of(box)
+
+
+def method(walk: Walk, box: Box, name: str, arguments: Arguments) -> Value:
+    """Give what a method of a list, dict or set gives."""
+    if name in ("append", "add", "insert", "appendleft", "put") and arguments.values:
+        value = arguments.values[-1]
+        if value.number and value.spread.reducible:
+            walk.escape(arguments.node, arguments.pairs[-1:], "is kept in a list")
+        walk.state.add(box, ANY, value)
+        walk.facts.bind(box, ANY, value)
+        return UNKNOWN
+    if name in ("extend", "update") and arguments.all:
+        for value in arguments.values:
+            element, _ = access.elements(walk, value, arguments.node)
+            if element.number and walk.state.deep_spread(element).reducible:
+                walk.escape(arguments.node, arguments.pairs, "is kept in a list")
+            walk.state.add(box, ANY, element)
+            walk.facts.bind(box, ANY, element)
+        for label, value in arguments.keywords:
+            walk.state.add(box, f"[{label!r}]" if label else ANY, value)
+        return UNKNOWN
+    if name in ("pop", "get", "setdefault", "popitem", "popleft"):
+        key = literal(arguments.values[0]) if arguments.values else None
+        return walk.state.element(box, f"[{key!r}]" if isinstance(key, str) else None)
+    if name in ("values", "copy"):
+        return of(box)
+    if name == "items":
+        held = Value(items=(UNKNOWN, walk.state.element(box, None)))
+        return of(Stream(arguments.node, walk.context, held))
+    if name == "clear":
+        walk.state.forget(box)
+    return UNKNOWN

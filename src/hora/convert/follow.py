@@ -1,0 +1,57 @@
+"""Follow a script as often as it takes to know what it trains with."""
+
+from __future__ import annotations
+
+import ast
+
+from hora.convert.program import Program
+from hora.convert.source import Source
+from hora.convert.values import Foreign, Method, ordered
+from hora.convert.walk import Walk
+
+
+def follow(source: Source, whole: frozenset[int] = frozenset()) -> Program:
+    """Follow a script: once to learn which loaders train, once more with the others walked in full where they are."""
+    sized, sizes = _sized(source.tree)
+    program = Program(source, Walk(source, sized, sizes=sizes).run(), whole)
+    optimizers = frozenset(thing.site for thing in _used_as_optimizers(program))
+    if optimizers:
+        program = Program(source, Walk(source, sized, optimizers=optimizers, sizes=sizes).run(), whole)
+    full = frozenset(program.facts.loaders) - program.training_loaders - program.dealt
+    if full:
+        program = Program(source, Walk(source, sized, frozenset(full), optimizers, sizes).run(), whole)
+    return program
+
+
+def _used_as_optimizers(program: Program) -> set[Foreign]:
+    """Give the objects of other libraries that are stepped and whose gradients are set to zero."""
+    used: dict[Foreign, set[str]] = {}
+    for call in program.calls:
+        for thing in ordered(call.function.things):
+            if isinstance(thing, Method) and isinstance(thing.receiver, Foreign):
+                used.setdefault(thing.receiver, set()).add(thing.name)
+    return {thing for thing, names in used.items() if {"step", "zero_grad"} <= names}
+
+
+def _sized(tree: ast.Module) -> tuple[frozenset[ast.AST], frozenset[int]]:
+    """Give the expressions that read what some loader has as its batch size, and the numbers that some have."""
+    texts: set[str] = set()
+    numbers: set[int] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            given = [keyword.value for keyword in node.keywords if keyword.arg == "batch_size"]
+            name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            given += node.args[1:2] if name == "DataLoader" else []
+            numbers |= {
+                one.value for one in given if isinstance(one, ast.Constant) and type(one.value) is int and one.value > 1
+            }
+            texts |= {ast.unparse(one) for one in given if isinstance(one, ast.Name | ast.Attribute | ast.Subscript)}
+    ends = {text.rpartition(".")[2] for text in texts}
+    reads = frozenset(
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Name | ast.Attribute | ast.Subscript)
+        and (isinstance(node, ast.Subscript) or getattr(node, "attr", getattr(node, "id", "")) in ends)
+        and ast.unparse(node) in texts
+    )
+    return reads, frozenset(numbers)

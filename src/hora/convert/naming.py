@@ -1,0 +1,88 @@
+"""Name things: an expression that stands, where it is read, for one network, loader or optimizer and nothing else."""
+
+from __future__ import annotations
+
+import ast
+
+from hora.convert.facts import Place
+from hora.convert.program import Program
+from hora.convert.values import Frame, Instance, Made, Thing, Value, plain
+
+
+def cover(program: Program, modules: frozenset[Thing], place: Place, near: ast.AST | None = None) -> list[str] | None:
+    """Give expressions that together stand for these networks and nothing else; None where there are none."""
+    found: list[str] = []
+    left = set(modules)
+    whole = expression(program, modules, place, near)
+    if whole is not None:
+        return [whole]
+    for module in sorted(modules, key=lambda thing: _made_at(program, thing)):
+        if module in left:
+            name = expression(program, frozenset({module}), place, near)
+            if name is not None:
+                found.append(name)
+                left.discard(module)
+    for name, value in program.facts.bindings.get(place.frame, {}).items():
+        if left and value.things & left and value.things <= modules:
+            found.append(name)
+            left -= value.things
+    return None if left else found
+
+
+def _made_at(program: Program, thing: Thing) -> int:
+    """Give when a thing was made."""
+    return program.order(thing.site, thing.context) if isinstance(thing, Made) else -1
+
+
+def expression(program: Program, things: frozenset[Thing], place: Place, near: ast.AST | None = None) -> str | None:
+    """Give an expression that stands for these things and nothing else, dealt or wrapped or not.
+
+    Parameters
+    ----------
+    things
+        What is looked for.
+    place
+        Where it must be in reach.
+    near
+        A node in which an expression is looked for first.
+    """
+    wanted = frozenset(plain(thing) for thing in things)
+
+    def fits(value: Value | None) -> bool:
+        return value is not None and frozenset(plain(thing) for thing in value.things) == wanted
+
+    for node in ast.walk(near) if near is not None else ():
+        if isinstance(node, ast.Name | ast.Attribute | ast.Subscript) and isinstance(node.ctx, ast.Load):
+            if fits(program.value(node, place.context)) and _repeatable(node):
+                return program.source.segment(node)
+    reach = _in_reach(program, place.frame)
+    for name, value in reach.items():
+        if fits(value):
+            return name
+    for name, value in reach.items():
+        holder = next(iter(value.things)) if len(value.things) == 1 else None
+        if isinstance(holder, Instance):
+            for attribute, held in program.facts.bindings.get(holder, {}).items():
+                if fits(held) and attribute.isidentifier():
+                    return f"{name}.{attribute}"
+    return None
+
+
+def _in_reach(program: Program, frame: Frame) -> dict[str, Value]:
+    """Give the names that can be read in a frame, the nearest first, with all that they ever stood for."""
+    reach = dict(program.facts.bindings.get(frame, {}))
+    outer = program.facts.outer.get(frame)
+    while outer is not None:
+        if not isinstance(outer.node, ast.ClassDef):
+            reach = {**reach, **{n: v for n, v in program.facts.bindings.get(outer, {}).items() if n not in reach}}
+        outer = program.facts.outer.get(outer)
+    return reach
+
+
+def _repeatable(node: ast.expr) -> bool:
+    """Whether reading an expression twice gives the same and costs nothing."""
+    if isinstance(node, ast.Attribute):
+        return _repeatable(node.value)
+    if isinstance(node, ast.Subscript):
+        return _repeatable(node.value) and isinstance(node.slice, ast.Name | ast.Constant | ast.Attribute)
+    return isinstance(node, ast.Name)

@@ -1,0 +1,180 @@
+"""What shapes and indices do to entries of samples: which axis counts the samples, and what is picked out of them."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from hora.convert import access
+from hora.convert.arguments import Arguments, literal
+from hora.convert.spread import ALIKE, ENTRIES, Kind, Reason, Spread, mixed, spoiled
+from hora.convert.values import Box, Shape, Stream, Value, of, tensor
+
+if TYPE_CHECKING:
+    from hora.convert.walk import Walk
+
+
+def split(walk: Walk, spread: Spread, values: tuple[Value, ...], arguments: Arguments) -> Value:
+    """Give the parts of a tensor, cut along an axis."""
+    name = getattr(arguments.node.func, "attr", "split()")
+    axes = axes_of(axis_of(values, arguments, 1 if name == "unbind" else 2)) or frozenset({0})
+    if (spread.axis or 0) in axes:
+        part = tensor(mixed("HR305", f"{name}() takes the samples of the batch apart", arguments.node, spread))
+    else:
+        part = tensor(replace(spread, axis=None) if name == "unbind" else spread)
+    return of(Stream(arguments.node, walk.context, part))
+
+
+def turned(spread: Spread) -> Spread:
+    """Give the spread of a transposed matrix."""
+    if spread.kind in ENTRIES and spread.axis in (0, 1):
+        return replace(spread, axis=1 - spread.axis)
+    return spread
+
+
+def swapped(spread: Spread, values: tuple[Value, ...], name: str, node: ast.AST) -> Spread:
+    """Give the spread after axes change places."""
+    if spread.kind not in ENTRIES or spread.axis is None:
+        return spread
+    flat = [one for value in values[1:] for one in (value.items if value.items is not None else (value,))]
+    order = [literal(one) for one in flat]
+    if name == "permute" and spread.axis in order:
+        return replace(spread, axis=order.index(spread.axis))
+    if name in ("transpose", "swapaxes") and len(order) == 2 and all(isinstance(one, int) for one in order):
+        one, other = order
+        if spread.axis not in (one, other):
+            return (
+                spread
+                if all(isinstance(o, int) and o > 0 for o in order) or (spread.axis == 0 and 0 not in order)
+                else replace(spread, axis=None)
+            )
+        at = other if one == spread.axis else one
+        return replace(spread, axis=at if isinstance(at, int) and at >= 0 else None)
+    return replace(spread, axis=None)
+
+
+def shaped(walk: Walk, spread: Spread, sizes: tuple[Value, ...], node: ast.AST, name: str, sized: bool) -> Spread:
+    """Give the spread of a tensor in another shape."""
+    if sized:
+        return mixed("HR207", "a shape uses the batch size of the loader", node, spread)
+    if spread.kind not in ENTRIES or (name == "flatten" and sizes and literal(sizes[0]) != 0):
+        return spread
+    flat = [one for size in sizes for one in (size.items if size.items is not None else (size,))]
+    if flat and literal(flat[0]) in walk.sizes:
+        return mixed("HR207", "a shape uses the batch size of the loader", node, spread)
+    if not flat or (len(flat) == 1 and (literal(flat[0]) == -1 or name == "flatten")):
+        return replace(spread, axis=0)
+    if flat and spread.axis == 0 and (literal(flat[0]) == -1 or flat[0].spread.kind is Kind.COUNT):
+        return spread
+    for axis, one in enumerate(flat):
+        if one.spread.kind is Kind.COUNT:
+            return replace(spread, axis=axis)
+    return replace(spread, axis=None)
+
+
+def subscript(walk: Walk, receiver: Value, node: ast.Subscript, index: Value) -> Value:
+    """Give a part of a tensor."""
+    spread = receiver.spread
+    inside = access.index_spread(walk, index)
+    if spread.kind not in ENTRIES:
+        if not spread.local and inside.kind in (Kind.COUNT, Kind.SUM):
+            message = "as many entries as the slice has samples are taken from what all workers hold alike"
+            return tensor(mixed("HR207", message, node, inside))
+        if not spread.local and inside.kind in (*ENTRIES, Kind.MIXED):
+            return tensor(replace(inside, axis=0 if inside.kind is not Kind.MIXED else None))
+        return Value(spread, number=receiver.number) if spread.local else access.tinted(receiver, inside)
+    if inside.kind in (Kind.MIXED, Kind.OWN):
+        return tensor(spoiled(spread, inside))
+    indices = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
+    return tensor(_picked(walk, spread, inside, indices, node))
+
+
+def _picked(walk: Walk, spread: Spread, inside: Spread, indices: list[ast.expr], node: ast.AST) -> Spread:
+    """Give the spread of a part of the entries."""
+    added = sum(isinstance(index, ast.Constant) and index.value is None for index in indices)
+    if inside.kind in ENTRIES:
+        paired = inside.kind is Kind.ROWS and len(indices) > 1
+        return replace(spread, kind=spread.kind if paired else Kind.RAGGED, axis=0)
+    axis = spread.axis
+    if axis is None or any(isinstance(index, ast.Constant) and index.value is ... for index in indices):
+        return spread if spread.axis == 0 and not isinstance(indices[0], ast.Constant) else replace(spread, axis=None)
+    real = [index for index in indices if not (isinstance(index, ast.Constant) and index.value is None)]
+    if added:
+        before = next((place for place, index in enumerate(indices) if index in real), len(indices))
+        return replace(spread, axis=axis + before if all(_whole(index) for index in real) else None)
+    dropped = sum(not isinstance(index, ast.Slice) for index in real[:axis])
+    if len(real) <= axis or _whole(real[axis]) or _all_of_batch(walk, real[axis]):
+        return replace(spread, axis=axis - dropped)
+    return mixed("HR305", "samples are picked out of the batch by their place", node, spread)
+
+
+def _whole(index: ast.expr) -> bool:
+    """Whether an index takes a whole axis."""
+    return isinstance(index, ast.Slice) and index.lower is None and index.upper is None
+
+
+def _all_of_batch(walk: Walk, index: ast.expr) -> bool:
+    """Whether an index takes as many entries as the batch has."""
+    if isinstance(index, ast.Slice) and index.lower is None and index.upper is not None:
+        return walk.value(index.upper).spread.kind is Kind.COUNT
+    return False
+
+
+def axis_of(values: tuple[Value, ...], arguments: Arguments, position: int = 1) -> Value | None:
+    """Give the axis argument."""
+    for name, value in arguments.keywords:
+        if name in ("dim", "axis"):
+            return value
+    return values[position] if len(values) > position else None
+
+
+def axes_of(value: Value | None) -> frozenset[int] | None:
+    """Give the axes that are meant; None for all of them."""
+    if value is None or (literal(value) is None and value.items is None and value.things):
+        return None
+    if value.items is not None:
+        found = [literal(one) for one in value.items]
+        return frozenset(one for one in found if isinstance(one, int)) or None
+    at = literal(value)
+    return frozenset({at}) if isinstance(at, int) and not isinstance(at, bool) else frozenset({-1})
+
+
+def dimension(shape: Value, index: Value, node: ast.AST) -> Value:
+    """Give one size of a tensor."""
+    for thing in shape.things:
+        if isinstance(thing, Shape):
+            position = literal(index)
+            return access.size(shape, thing, position if isinstance(position, int) else None, node)
+    return tensor(shape.spread if shape.spread.kind is Kind.MIXED else ALIKE, number=True)
+
+
+def _sizes(walk: Walk, size: Value) -> tuple[Value, ...]:
+    """Give the sizes of each axis."""
+    if size.items is not None:
+        return size.items
+    boxes = [thing for thing in size.things if isinstance(thing, Box)]
+    return tuple(walk.state.held(boxes[0]).values()) if len(boxes) == 1 else (size,)
+
+
+def made(walk: Walk, sizes: tuple[Value, ...], node: ast.AST, content: Spread) -> Spread:
+    """Give the spread of a tensor made with the given sizes."""
+    flat = [item for size in sizes for item in _sizes(walk, size)]
+    if any(size.sized for size in flat):
+        message = "a tensor is made as large as the batch size that the loader was given"
+        return Spread(Kind.MIXED, why=Reason("HR207", message, node))
+    if flat and literal(flat[0]) in walk.sizes and walk.loops:
+        message = f"a tensor is made of {literal(flat[0])} entries, which is the batch size of a loader"
+        return Spread(Kind.MIXED, why=Reason("HR207", message, node))
+    for axis, size in enumerate(flat):
+        if size.spread.kind is Kind.COUNT:
+            if content.kind in ENTRIES:
+                return mixed("HR305", "each sample of the batch is repeated for each other", node, content)
+            if not content.local:
+                return Spread(Kind.ROWS, size.spread.loaders, axis)
+        if any(isinstance(thing, Shape) for thing in size.things):
+            thing = next(thing for thing in size.things if isinstance(thing, Shape))
+            return replace(size.spread, axis=thing.axis)
+        if size.spread.local:
+            return mixed("HR207", "a tensor is made in a size that is not followed", node, size.spread)
+    return content

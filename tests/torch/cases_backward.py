@@ -1,0 +1,350 @@
+"""Training loops that differ in what backward does; see `cases.py`."""
+
+from __future__ import annotations
+
+import torch
+from loops import BATCH, data, network, own, record, sgd, weights
+from torch import nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+import hora.torch as hvd
+
+
+def plain(**options):
+    model = network()
+    optimizer = sgd(model, **options)
+    for x, y in data(3):
+        x, y = own(x, y)
+        optimizer.zero_grad()
+        F.mse_loss(model(x), y).backward()
+        yield record(model)
+        optimizer.step()
+
+
+def many_buckets():
+    yield from plain(groups=3)
+
+
+def listed_groups():
+    model = network()
+    parameters = list(model.parameters())
+    optimizer = sgd(model, groups=[parameters[:2], parameters[3:5]])
+    for x, y in data(2):
+        optimizer.zero_grad()
+        F.mse_loss(model(own(x)), own(y)).backward()
+        yield record(model)
+        optimizer.step()
+
+
+def predivide():
+    yield from plain(gradient_predivide_factor=2.0)
+
+
+def uneven():
+    model = network()
+    optimizer = sgd(model)
+    for x, y in data(3, batch=7):
+        x, y = own(x, y)
+        weight = hvd.size() * len(x) / 7
+        optimizer.zero_grad()
+        (F.mse_loss(model(x), y) * weight).backward()
+        yield record(model)
+        optimizer.step()
+
+
+def zeroing(set_to_none, by_model):
+    model = network()
+    optimizer = sgd(model)
+    for x, y in data(4):
+        (model if by_model else optimizer).zero_grad(set_to_none=set_to_none)
+        yield record(model)
+        F.mse_loss(model(own(x)), own(y)).backward()
+        yield record(model)
+        optimizer.step()
+
+
+def two_backwards():
+    model = network()
+    optimizer = sgd(model)
+    for x, y in data(3):
+        x, y = own(x, y)
+        optimizer.zero_grad()
+        F.mse_loss(model(x), y).backward()
+        yield record(model)
+        model(x).abs().mean().backward()
+        yield record(model)
+        optimizer.step()
+
+
+def retained_graph():
+    model = network()
+    optimizer = sgd(model)
+    for x, y in data(2):
+        optimizer.zero_grad()
+        output = model(own(x))
+        F.mse_loss(output, own(y)).backward(retain_graph=True)
+        output.square().mean().backward()
+        yield record(model)
+        optimizer.step()
+
+
+def some_parameters_only():
+    model = network()
+    optimizer = sgd(model)
+    for x, y in data(2):
+        optimizer.zero_grad()
+        F.mse_loss(model(own(x)), own(y)).backward(inputs=[model[0].weight, model[4].bias])
+        yield record(model)
+        optimizer.step()
+
+
+def gan():
+    torch.manual_seed(0)
+    generator, critic = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 6)), network()
+    of_generator = hvd.DistributedOptimizer(torch.optim.Adam(generator.parameters(), lr=1e-2))
+    of_critic = hvd.DistributedOptimizer(torch.optim.Adam(critic.parameters(), lr=1e-2))
+    for real, _ in data(3):
+        noise = own(torch.randn(BATCH, 4))
+        real = own(real)
+        of_critic.zero_grad()
+        F.softplus(-critic(real)).mean().backward()
+        fake = generator(noise)
+        F.softplus(critic(fake.detach())).mean().backward()
+        yield record(generator, critic)
+        of_critic.step()
+        of_generator.zero_grad()
+        # This one fills the critic's gradients, too.
+        F.softplus(-critic(fake)).mean().backward()
+        yield record(generator, critic)
+        of_generator.step()
+
+
+def gan_with_a_frozen_critic():
+    torch.manual_seed(0)
+    generator, critic = nn.Linear(4, 6), network()
+    of_generator, of_critic = sgd(generator), sgd(critic)
+    for real, _ in data(3):
+        noise, real = own(torch.randn(BATCH, 4)), own(real)
+        critic.requires_grad_(True)
+        of_critic.zero_grad()
+        (critic(generator(noise).detach()).mean() - critic(real).mean()).backward()
+        yield record(generator, critic)
+        of_critic.step()
+        critic.requires_grad_(False)
+        of_generator.zero_grad()
+        (-critic(generator(noise)).mean()).backward()
+        yield record(generator, critic)
+        of_generator.step()
+
+
+def gradient_penalty():
+    critic = network()
+    optimizer = sgd(critic)
+    for x, _ in data(3):
+        x = own(x).requires_grad_()
+        optimizer.zero_grad()
+        output = critic(x)
+        slope = torch.autograd.grad(output.sum(), x, create_graph=True)[0]
+        (output.mean() + 10 * (slope.norm(dim=1) - 1).square().mean()).backward()
+        yield record(critic)
+        optimizer.step()
+
+
+def create_graph():
+    model = network()
+    optimizer = sgd(model)
+    for x, y in data(2):
+        optimizer.zero_grad()
+        F.mse_loss(model(own(x)), own(y)).backward(create_graph=True)
+        assert all(p.grad.requires_grad for p in model.parameters())
+        yield record(model)
+        optimizer.step()
+
+
+class Branches(nn.Module):
+    """A branch that only samples with a positive first feature take, and one that none takes."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.trunk, self.branch, self.never = nn.Linear(6, 3), nn.Linear(6, 3), nn.Linear(6, 3)
+
+    def forward(self, x):
+        taken = x[:, 0] > 0
+        output = self.trunk(x)
+        if taken.any():
+            output = output + torch.where(taken.unsqueeze(1), self.branch(x), 0.0)
+        return output
+
+
+def unused(set_to_none):
+    """The branch is used on worker 0 alone, then on all, then on none."""
+    model = Branches()
+    optimizer = sgd(model)
+    for step, (x, y) in enumerate(data(4)):
+        x[:, 0] = -1.0
+        x[: {0: 2, 1: BATCH, 2: 0, 3: 1}[step], 0] = 1.0
+        optimizer.zero_grad(set_to_none=set_to_none)
+        F.mse_loss(model(own(x)), own(y)).backward()
+        yield record(model)
+        optimizer.step()
+        yield weights(model)
+
+
+def unfreezing():
+    model = network()
+    model[0].requires_grad_(False)
+    model[2].bias.requires_grad_(False)
+    optimizer = sgd(model)
+    for step, (x, y) in enumerate(data(6)):
+        if step == 2:
+            model[0].requires_grad_(True)
+        if step == 3:
+            model[4].requires_grad_(False)
+        if step == 4:
+            model.requires_grad_(False)
+            model[2].bias.requires_grad_(True)
+        optimizer.zero_grad()
+        F.mse_loss(model(own(x)), own(y)).backward()
+        yield record(model)
+        optimizer.step()
+
+
+def all_frozen_at_first():
+    model = network().requires_grad_(False)
+    optimizer = sgd(model)
+    model[4].requires_grad_(True)
+    for x, y in data(2):
+        optimizer.zero_grad()
+        F.mse_loss(model(own(x)), own(y)).backward()
+        yield record(model)
+        optimizer.step()
+
+
+def tied():
+    torch.manual_seed(0)
+    model = nn.ModuleDict({"embed": nn.Embedding(10, 6), "body": nn.Linear(6, 6), "head": nn.Linear(6, 10, bias=False)})
+    model["head"].weight = model["embed"].weight
+    optimizer = sgd(model)
+    for _ in range(3):
+        tokens = torch.randint(10, (BATCH,))
+        optimizer.zero_grad()
+        F.cross_entropy(model["head"](model["body"](model["embed"](own(tokens)))), own(tokens.flip(0))).backward()
+        yield record(model)
+        optimizer.step()
+
+
+def channels_last():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 2, 3)).to(memory_format=torch.channels_last)
+    optimizer = sgd(model)
+    for _ in range(2):
+        x = torch.randn(BATCH, 3, 7, 7).contiguous(memory_format=torch.channels_last)
+        optimizer.zero_grad()
+        model(own(x)).square().mean().backward()
+        assert model[0].weight.grad.stride() == model[0].weight.stride()
+        yield record(model)
+        optimizer.step()
+
+
+class Checkpointed(nn.Module):
+    """Blocks under checkpointing, one of them used twice; one may hold another checkpoint."""
+
+    def __init__(self, reentrant, nested):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.block, self.last = nn.Linear(6, 6), nn.Linear(6, 6), nn.Linear(6, 3)
+        self.reentrant, self.nested = reentrant, nested
+
+    def inner(self, x):
+        return torch.tanh(self.block(x))
+
+    def outer(self, x):
+        if self.nested:
+            x = checkpoint(self.inner, x, use_reentrant=self.reentrant)
+        return torch.tanh(self.block(x))
+
+    def forward(self, x):
+        x = torch.tanh(self.first(x))
+        x = checkpoint(self.outer, x, use_reentrant=self.reentrant)
+        x = checkpoint(self.outer, x * 2, use_reentrant=self.reentrant)
+        return self.last(x)
+
+
+def checkpointing(reentrant, nested):
+    model = Checkpointed(reentrant, nested)
+    optimizer = sgd(model, groups=4)
+    for x, y in data(3):
+        optimizer.zero_grad()
+        F.mse_loss(model(own(x)), own(y)).backward()
+        yield record(model)
+        optimizer.step()
+
+
+def everything_checkpointed(reentrant):
+    """No parameter outside of the checkpoint, and two of them inside one backward."""
+    model = network()
+    optimizer = sgd(model)
+    for x, y in data(2):
+        x, y = own(x.requires_grad_(), y)
+        optimizer.zero_grad()
+        halves = [checkpoint(model, half, use_reentrant=reentrant) for half in (x, -x)]
+        F.mse_loss(halves[0] + halves[1], y).backward()
+        yield record(model)
+        optimizer.step()
+
+
+def dtypes():
+    torch.manual_seed(0)
+    model = nn.ModuleList([nn.Linear(6, 5).double(), nn.Linear(5, 4).float(), nn.Linear(4, 3).bfloat16()])
+    model.empty = nn.Parameter(torch.empty(0, 4))
+    model.scalar = nn.Parameter(torch.tensor(2.0))
+    model.phase = nn.Parameter(torch.randn(4, dtype=torch.complex64))
+    optimizer = sgd(model)
+    for x, _ in data(2):
+        optimizer.zero_grad()
+        hidden = model[1](model[0](own(x).double()).float()) * model.scalar + model.empty.sum()
+        output = model[2]((hidden * model.phase).abs().bfloat16()).float()
+        output.square().mean().backward()
+        yield record(model)
+        optimizer.step()
+
+
+def sparse(kind, as_dense=False, lookers=(BATCH, BATCH // 4, 0, BATCH)):
+    """The first samples look at the table, at each step so many: all, those of worker 0, none."""
+    torch.manual_seed(0)
+    table, head = nn.Embedding(20, 4, sparse=True), nn.Linear(4, 3)
+    if kind == "together":
+        optimizers = [
+            hvd.DistributedOptimizer(
+                torch.optim.SGD([*table.parameters(), *head.parameters()], lr=0.1), sparse_as_dense=as_dense
+            )
+        ]
+    else:
+        optimizers = [hvd.DistributedOptimizer(torch.optim.SparseAdam(table.parameters(), lr=0.1)), sgd(head)]
+    for number in lookers:
+        tokens = own(torch.randint(20, (BATCH, 2)))
+        for optimizer in optimizers:
+            optimizer.zero_grad()
+        looking = own(torch.arange(BATCH) < number)
+        vectors = torch.zeros(len(tokens), 4)
+        if looking.any():
+            vectors[looking] = table(tokens[looking]).mean(1)
+        head(vectors).square().mean().backward()
+        yield {**record(table), **record(head)}
+        for optimizer in optimizers:
+            optimizer.step()
+        yield {"table": table.weight.detach().clone()}
+
+
+def compiled(backend):
+    torch._dynamo.reset()
+    model = network()
+    optimizer = sgd(model)
+    forward = torch.compile(model, backend=backend)
+    for x, y in data(2):
+        optimizer.zero_grad()
+        F.mse_loss(forward(own(x)), own(y)).backward()
+        yield record(model)
+        optimizer.step()
