@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from hora.errors import HoraError
-from hora.script.scratch import Scratch, link_tree
+from hora.script.mirror import Mirror
+from hora.script.scratch import Scratch
 
 
 @pytest.fixture
@@ -21,14 +22,16 @@ def home(tmp_path, monkeypatch):
     (home / "model.pt").write_bytes(b"weights")
     (home / "data" / "raw" / "a.txt").write_text("a")
     (home / "data" / "raw" / "b.txt").write_text("b")
+    (tmp_path / "beside").mkdir()
+    (tmp_path / "beside" / "set.csv").write_text("1,2")
     before = content(home)
-    scratch = tmp_path / "scratch"
-    link_tree(home, scratch)
-    monkeypatch.chdir(scratch)
+    mirror = Mirror(tmp_path / "mirror")
+    monkeypatch.chdir(mirror.directory(home))
     (tmp_path / "tmp").mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
-    with Scratch((scratch,), free=()).guarding():
+    with Scratch(mirror.root, free=()).guarding():
         yield home
+    assert os.listdir(tmp_path / "beside") == ["set.csv"]
     assert content(home) == before
 
 
@@ -99,3 +102,37 @@ def test_temporary_files_are_free(home):
 
     with tempfile.NamedTemporaryFile("w") as file:
         file.write("x")
+
+
+def test_a_directory_beside_the_working_one(home):
+    assert Path("../beside/set.csv").read_text() == "1,2"
+    Path("../beside/processed.csv").write_text("3")
+    assert Path("../beside/processed.csv").read_text() == "3"
+
+
+def test_a_data_base(home):
+    import sqlite3
+
+    with sqlite3.connect("runs.db") as base:
+        base.execute("create table t (x)")
+    assert Path("runs.db").exists()
+
+
+def test_the_cache_that_a_library_was_told_of(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "inductor"))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
+    with Scratch(Mirror(tmp_path / "mirror").root, free=()).guarding():
+        os.makedirs(tmp_path / "inductor" / "ab", exist_ok=True)
+
+
+def test_sources_are_copied_and_environments_are_not(tmp_path):
+    project = tmp_path / "project"
+    for name in ("train.py", "models/net.py", "models/parts/head.py", "env/pyvenv.cfg", "env/x.py", "data/a.bin"):
+        (project / name).parent.mkdir(parents=True, exist_ok=True)
+        (project / name).write_text(name)
+    here = Mirror(tmp_path / "mirror").sources(project)
+    for name in ("train.py", "models/net.py", "models/parts/head.py"):
+        assert (here / name).resolve() == here / name
+        assert (here / name).read_text() == name
+    assert (here / "env").is_symlink()
+    assert (here / "data").is_symlink()

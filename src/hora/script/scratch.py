@@ -1,15 +1,15 @@
-"""A working directory where an observed script may do as it likes: it reads its own files and never overwrites one.
+"""Where an observed script may do as it likes: it reads its own files and never overwrites one.
 
-The directory starts as links to what lies in the script's real one. Before a write, Python's audit events tell the
-path: a link on the way to it is then replaced by a real directory of links, or by a copy of its file, so only what is
-written into is ever copied. A write to anywhere else is refused by name.
+It runs in a mirror of links (`hora.script.mirror`). Before a write, Python's audit events tell the path: a link on the
+way to it is then replaced by a real directory of links, or by a copy of its file, so only what is written into is ever
+copied. A write to anywhere else is refused by name. What a compiled library opens below Python goes unseen, save
+``torch.save`` and SQLite.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
-import shutil
 import sys
 import tempfile
 import threading
@@ -21,6 +21,7 @@ from typing import Any, Literal
 import torch
 
 from hora.errors import HoraError
+from hora.script.mirror import own_directory, own_file
 
 # What has to be done to a link before the event that a path is audited for: nothing (the event changes the link
 # itself), drop it for a new file, copy the file it leads to, or make a directory of its own of it, with all below.
@@ -37,34 +38,47 @@ _CHANGES: dict[str, tuple[tuple[int, ...], _Leaf]] = {
     "os.truncate": ((0,), "copy"),
     "os.chmod": ((0,), "copy"),
     "os.utime": ((0,), "copy"),
+    "sqlite3.connect": ((0,), "copy"),
     "os.rmdir": ((0,), "tree"),
     "shutil.rmtree": ((0,), "tree"),
 }
+# Where libraries are told to keep what they compile and download, beside the places under ``~``.
+_CACHES = (
+    "CUDA_CACHE_PATH",
+    "HF_DATASETS_CACHE",
+    "HF_HOME",
+    "HF_HUB_CACHE",
+    "MPLCONFIGDIR",
+    "NUMBA_CACHE_DIR",
+    "TORCHINDUCTOR_CACHE_DIR",
+    "TORCH_EXTENSIONS_DIR",
+    "TORCH_HOME",
+    "TRANSFORMERS_CACHE",
+    "TRITON_CACHE_DIR",
+    "TRITON_HOME",
+    "XDG_CACHE_HOME",
+    "XDG_CONFIG_HOME",
+)
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
-def link_tree(origin: Path, scratch: Path) -> None:
-    """Fill `scratch` (made if absent) with a link to each entry of `origin`."""
-    scratch.mkdir(parents=True, exist_ok=True)
-    for entry in os.scandir(origin):
-        (scratch / entry.name).symlink_to(Path(entry.path).resolve() if entry.is_symlink() else entry.path)
-
-
 class Scratch:
-    """Keeps the writes of this process inside `roots`.
+    """Keeps the writes of this process inside a mirror.
 
     Parameters
     ----------
-    roots
-        Directories made by `link_tree`.
+    root
+        The root of a `Mirror`.
     free
-        Directories where a script may write as it likes: its temporary files, its libraries' caches.
+        Further directories where a script may write as it likes. Those for temporary files and for the caches of
+        libraries always are.
     """
 
-    def __init__(self, roots: tuple[Path, ...], free: tuple[Path, ...]) -> None:
-        self._roots = tuple(os.path.realpath(root) for root in roots)
-        caches = [os.environ.get(name, "~/.cache") for name in ("XDG_CACHE_HOME", "TORCH_HOME", "HF_HOME")]
-        places = [*map(str, free), *caches, "~/.config", tempfile.gettempdir(), "/dev", "/proc"]
+    def __init__(self, root: Path, free: tuple[Path, ...]) -> None:
+        self._root = os.path.realpath(root)
+        caches = [os.environ[name] for name in _CACHES if os.environ.get(name)]
+        usual = ["~/.cache", "~/.config", "~/.triton", "~/.nv", "/dev", "/proc"]
+        places = [*map(str, free), *caches, *usual, tempfile.gettempdir()]
         self._free = tuple(os.path.realpath(os.path.expanduser(place)) for place in places)
         self._active = False
         self._own = threading.local()
@@ -113,11 +127,9 @@ class Scratch:
     def _claim(self, path: str | bytes | os.PathLike[Any], leaf: _Leaf) -> None:
         """Make `path` one that can be changed without a trace outside, or refuse."""
         absolute = os.path.abspath(os.fsdecode(path))
-        parent = os.path.realpath(os.path.dirname(absolute))
-        root = next((root for root in self._roots if _inside(absolute, root)), None)
-        if root is None:
-            places = (*self._free, *self._roots)
-            if not any(_inside(parent, place) or absolute == place for place in places):
+        if not _inside(absolute, self._root):
+            parent = os.path.realpath(os.path.dirname(absolute))
+            if not any(_inside(parent, place) or absolute == place for place in self._free):
                 raise HoraError(
                     "observe the script's writes",
                     f"it writes to {absolute}, outside its working directory",
@@ -127,13 +139,13 @@ class Scratch:
             return
         self._own.writes = True
         try:
-            with _locked(root):
-                here = root
-                parts = os.path.relpath(absolute, root).split(os.sep)
+            with _locked(self._root):
+                here = Path(self._root)
+                parts = os.path.relpath(absolute, here).split(os.sep)
                 for part in parts[:-1]:
-                    here = os.path.join(here, part)
-                    _own_directory(here)
-                _own_leaf(absolute, leaf)
+                    here = here / part
+                    own_directory(here)
+                _own_leaf(Path(absolute), leaf)
         finally:
             self._own.writes = False
 
@@ -142,27 +154,18 @@ def _inside(path: str, root: str) -> bool:
     return path == root or path.startswith(root + os.sep)
 
 
-def _own_directory(path: str) -> None:
-    """Replace a link to a directory by a directory of links."""
-    if os.path.islink(path) and os.path.isdir(path):
-        target = os.path.realpath(path)
-        os.unlink(path)
-        link_tree(Path(target), Path(path))
-
-
-def _own_leaf(path: str, leaf: _Leaf) -> None:
-    if leaf == "leave" or not os.path.islink(path):
+def _own_leaf(path: Path, leaf: _Leaf) -> None:
+    if leaf == "leave" or not path.is_symlink():
         return
     if leaf == "tree":
-        _own_directory(path)
-        for entry in os.scandir(path):
+        own_directory(path)
+        for entry in path.iterdir():
             if entry.is_dir():
-                _own_leaf(entry.path, leaf)
-    elif os.path.isfile(path):
-        target = os.path.realpath(path)
-        os.unlink(path)
-        if leaf == "copy":
-            shutil.copy2(target, path)
+                _own_leaf(entry, leaf)
+    elif leaf == "copy":
+        own_file(path)
+    elif path.is_file():
+        path.unlink()
 
 
 @contextmanager

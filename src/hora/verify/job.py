@@ -20,11 +20,11 @@ class Job:
     Attributes
     ----------
     script, args
-        The script as it stands in the run's scratch directory, and its arguments.
+        The script as it stands in the run's mirror, and its arguments.
     directory
         Where the run's traces go, one file per worker.
-    scratch
-        The directories that the script may write in; the first is its working directory.
+    mirror, work
+        The root of the mirror that the script may write in, and its working directory there.
     reference
         Where the reference's steps are.
     records
@@ -41,7 +41,8 @@ class Job:
     script: str
     args: tuple[str, ...]
     directory: str
-    scratch: tuple[str, ...]
+    mirror: str
+    work: str
     reference: str
     records: bool
     compares: bool

@@ -14,7 +14,7 @@ from hora.launch import local
 from hora.launch.result import RunResult
 from hora.launch.stop import Stop
 from hora.script.events import BatchLoaded, Event, OptimizerStepped, PassPlanned, Printed, RunEnded
-from hora.script.scratch import link_tree
+from hora.script.mirror import Mirror
 from hora.script.trace import read_trace
 from hora.verify.job import Job, PlannedPass, differences_path, trace_path
 from hora.verify.reference import TensorDifference, read_differences
@@ -87,12 +87,12 @@ class Run:
 
 
 class Runner:
-    """Runs observed scripts, each in a scratch copy of the directory it is called in.
+    """Runs observed scripts, each in a mirror of the directory it is called in.
 
     Parameters
     ----------
     directory
-        Where traces, scratch copies and the reference go.
+        Where traces, mirrors and the reference go.
     steps
         How many batches (or optimizer steps) each run trains on; its passes are half as long.
     seed
@@ -153,12 +153,14 @@ class Runner:
         here.mkdir(parents=True)
         temporary = here / "tmp"
         temporary.mkdir()
-        staged, roots = stage(script, here)
+        mirror = Mirror(here / "mirror")
+        staged, work = stage(script, mirror)
         job = Job(
             script=str(staged),
             args=script.args,
             directory=str(here),
-            scratch=tuple(map(str, roots)),
+            mirror=str(mirror.root),
+            work=str(work),
             reference=str(self._directory / ("reference-64" if float64 else "reference-32")),
             records=records,
             compares=compares,
@@ -180,8 +182,7 @@ class Runner:
         }
         command = [sys.executable, "-m", "hora.verify.worker", str(here / "job.json")]
         result = local.run(command, workers, env=env, timeout=self._timeout, stop=self._stop, on_notice=_unheard)
-        for root in roots:
-            shutil.rmtree(root, ignore_errors=True)
+        shutil.rmtree(mirror.root, ignore_errors=True)
         return here, result
 
 
@@ -196,27 +197,12 @@ def _read(here: Path, workers: int, result: RunResult) -> Run:
     return Run(workers, events, differences, result)
 
 
-def stage(script: Script, here: Path) -> tuple[Path, tuple[Path, ...]]:
-    """Make the scratch directories of a run: for the working directory, and for the script's where that is elsewhere.
-
-    Returns the script's place in them, and the directories, the working one first.
-    """
-    origin = Path.cwd()
-    work = here / "work"
-    link_tree(origin, work)
-    roots: tuple[Path, ...] = (work,)
+def stage(script: Script, mirror: Mirror) -> tuple[Path, Path]:
+    """Where the script lies in the mirror, with its text in place, and the working directory there."""
     path = script.path.absolute()
-    if path.is_relative_to(origin):
-        staged = work / path.relative_to(origin)
-    else:
-        link_tree(path.parent, here / "script")
-        staged, roots = here / "script" / path.name, (work, here / "script")
+    work = mirror.directory(Path.cwd())
+    staged = mirror.sources(path.parent) / path.name
     if script.text is not None:
-        for parent in reversed(staged.parents):
-            if parent.is_symlink():
-                target = parent.resolve()
-                parent.unlink()
-                link_tree(target, parent)
         staged.unlink(missing_ok=True)
         staged.write_text(script.text, encoding="utf-8", newline="")
-    return staged, roots
+    return staged, work

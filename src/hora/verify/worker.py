@@ -35,9 +35,8 @@ def _observe(job: Job, directory: Path, permutation: int | None = None) -> int:
     elif job.compares:
         listener = Comparer(Path(job.reference), differences_path(directory, rank))
     trace = TraceWriter(trace_path(directory, rank))
-    roots = tuple(map(Path, job.scratch))
-    os.chdir(roots[0])
-    with Scratch(roots, free=(directory, Path(job.reference))).guarding():
+    os.chdir(job.work)
+    with Scratch(Path(job.mirror), free=(directory, Path(job.reference))).guarding():
         ended = observe(Path(job.script), job.args, trace.write, job.knobs(rank, permutation), listener)
     trace.close()
     if ended.error is not None:

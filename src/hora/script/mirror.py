@@ -1,0 +1,94 @@
+"""A mirror of the file system for one run: a directory of links, in which a script finds its files where they were.
+
+The script's working directory and its own directory lie in the mirror under the paths that they have outside, with all
+that is around them, so that ``../data`` leads where it always led. `hora.script.scratch` turns links into copies before
+they are written into.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+# How deep, and through how many directories, a script's own sources are looked for.
+_DEPTH, _DIRECTORIES = 4, 500
+
+
+class Mirror:
+    """A mirror of ``/`` in `root`, a directory that is not there yet. It costs a link for each entry beside a path."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        link_tree(Path("/"), root)
+
+    def directory(self, origin: Path) -> Path:
+        """The directory `origin` in the mirror: a real one, of links to what lies in it.
+
+        Parameters
+        ----------
+        origin
+            A directory, as an absolute path.
+        """
+        here = self.root
+        for part in origin.parts[1:]:
+            here = here / part
+            own_directory(here)
+        return here
+
+    def sources(self, origin: Path) -> Path:
+        """The same, with the Python files below it copied, so that what resolves its own ``__file__`` stays inside.
+
+        Environments, hidden directories and ``__pycache__`` stay links.
+        """
+        here = self.directory(origin)
+        left = _DIRECTORIES
+        below = [(here, 0)]
+        while below and left:
+            directory, depth = below.pop(0)
+            left -= 1
+            for entry in os.scandir(directory):
+                path = Path(entry.path)
+                if entry.name.endswith(".py") and entry.is_file():
+                    own_file(path)
+                elif depth < _DEPTH and entry.is_dir() and _holds_sources(path):
+                    own_directory(path)
+                    below.append((path, depth + 1))
+        return here
+
+
+def link_tree(origin: Path, scratch: Path) -> None:
+    """Fill `scratch` (made if absent) with a link to each entry of `origin`, of those that may be read."""
+    scratch.mkdir(parents=True, exist_ok=True)
+    try:
+        entries = list(os.scandir(origin))
+    except PermissionError:
+        return
+    for entry in entries:
+        (scratch / entry.name).symlink_to(Path(entry.path).resolve() if entry.is_symlink() else entry.path)
+
+
+def own_directory(path: Path) -> None:
+    """Replace a link to a directory by a directory of links."""
+    if path.is_symlink() and path.is_dir():
+        target = path.resolve()
+        path.unlink()
+        link_tree(target, path)
+
+
+def own_file(path: Path) -> None:
+    """Replace a link to a file by a copy of it."""
+    if path.is_symlink() and path.is_file():
+        target = path.resolve()
+        path.unlink()
+        shutil.copy2(target, path)
+
+
+def _holds_sources(directory: Path) -> bool:
+    if directory.name.startswith((".", "__pycache__")) or directory.name in {"site-packages", "node_modules"}:
+        return False
+    try:
+        names = os.listdir(directory)
+    except PermissionError:
+        return False
+    return "pyvenv.cfg" not in names and any(name.endswith(".py") for name in names)
