@@ -14,6 +14,7 @@ from pathlib import Path
 from hora.errors import HoraError
 from hora.launch.environment import reserved_port, worker_environment
 from hora.launch.guard import Guard
+from hora.launch.process import Starter, execute
 from hora.launch.result import Line, RunResult
 from hora.launch.stop import Stop
 from hora.launch.supervision import Supervision
@@ -31,6 +32,7 @@ def run(
     timeout: float | None = None,
     grace: float = 5.0,
     stop: Stop | None = None,
+    start: Starter = execute,
 ) -> RunResult:
     """Run a command as N workers on this host, and wait for all of them.
 
@@ -61,6 +63,8 @@ def run(
         Seconds that a worker has to end after it was asked to.
     stop
         A request to end that somebody else may make.
+    start
+        How a worker's process is started; a `hora.launch.zygote.Zygote` forks it.
 
     Returns
     -------
@@ -84,7 +88,7 @@ def run(
         for rank in range(workers):
             own = worker_env(rank) if worker_env else {}
             supervision.start(
-                command, {**inherited, **worker_environment(rank, workers, port), **(env or {}), **own}, cwd
+                command, {**inherited, **worker_environment(rank, workers, port), **(env or {}), **own}, cwd, start
             )
         return supervision.see_through()
 

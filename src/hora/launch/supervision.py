@@ -13,6 +13,7 @@ from types import TracebackType
 
 from hora.errors import HoraError
 from hora.launch.guard import Guard
+from hora.launch.process import Starter
 from hora.launch.result import Line, RunResult, WorkerExit, ranks, signal_name
 from hora.launch.stop import Stop
 from hora.launch.worker import Worker
@@ -93,11 +94,11 @@ class Supervision:
                 worker.kill()
             self._selector.close()
 
-    def start(self, command: Sequence[str], env: Mapping[str, str], cwd: Path | None) -> None:
+    def start(self, command: Sequence[str], env: Mapping[str, str], cwd: Path | None, starter: Starter) -> None:
         """Start the next worker."""
         rank = len(self._workers)
         try:
-            worker = Worker(rank, command, env, cwd, self._guard)
+            worker = Worker(rank, command, env, cwd, self._guard, starter)
         except OSError as error:
             raise HoraError(
                 f"run {' '.join(command)}", f"worker {rank} could not be started: {error}", "Check the command."

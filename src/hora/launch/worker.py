@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import math
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +14,7 @@ from pathlib import Path
 
 from hora.launch.guard import Guard
 from hora.launch.lines import LineSplitter, Piece
+from hora.launch.process import Starter
 from hora.launch.result import Line, Stream, WorkerExit
 from hora.launch.tracebacks import TracebackHold, tells_lost_connection
 
@@ -74,6 +73,8 @@ class Worker:
         What to execute, with which environment (the whole of it), where.
     guard
         What ends it if this process dies.
+    start
+        What starts it.
 
     Attributes
     ----------
@@ -95,24 +96,19 @@ class Worker:
     """
 
     def __init__(
-        self, rank: int, command: Sequence[str], env: Mapping[str, str], cwd: Path | None, guard: Guard
+        self,
+        rank: int,
+        command: Sequence[str],
+        env: Mapping[str, str],
+        cwd: Path | None,
+        guard: Guard,
+        start: Starter,
     ) -> None:
         self.rank = rank
-        if shutil.which(command[0], path=env.get("PATH")) is None and not Path(cwd or ".", command[0]).is_file():
-            raise FileNotFoundError(errno.ENOENT, "no such command", command[0])
         (out, out_end), (err, err_end) = os.pipe(), os.pipe()
         self.pipes = (Pipe("stdout", out), Pipe("stderr", err))
         try:
-            # A session of its own: Ctrl-C in the terminal reaches the launcher alone, and one signal the whole group.
-            self._process = subprocess.Popen(
-                guard.enlist(command, env),
-                env=env,
-                cwd=cwd,
-                stdin=guard.pipe,
-                stdout=out_end,
-                stderr=err_end,
-                start_new_session=True,
-            )
+            self._process = start(command, env, cwd, guard, out_end, err_end)
         except OSError:
             os.close(out)
             os.close(err)

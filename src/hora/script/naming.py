@@ -8,6 +8,7 @@ forward hook sees them. The collector's list of objects has none of these blind 
 from __future__ import annotations
 
 import gc
+from collections import Counter
 from dataclasses import dataclass
 
 import torch
@@ -26,26 +27,43 @@ class NamedTensor:
 def named_parameters(optimizer: torch.optim.Optimizer) -> tuple[NamedTensor, ...]:
     """Name every parameter of an optimizer, in its own order.
 
-    A parameter that no module holds is called ``group0.1`` after its place. Where several root modules are alive,
-    their class names tell them apart.
+    A parameter that no module holds is called ``group0.1`` after its place. Where the parameters come from several root
+    modules, their class names tell them apart, with a number from the second of a class on.
     """
-    known = _module_names()
+    places = [(g, i, p) for g, group in enumerate(optimizer.param_groups) for i, p in enumerate(group["params"])]
+    known = _names([parameter for _, _, parameter in places])
     found = []
-    for group_index, group in enumerate(optimizer.param_groups):
-        for index, parameter in enumerate(group["params"]):
-            name = known.get(id(parameter), f"group{group_index}.{index}")
-            found.append(NamedTensor(name, name.rpartition(".")[0] or name, parameter))
+    for group, index, parameter in places:
+        name = known.get(id(parameter), f"group{group}.{index}")
+        found.append(NamedTensor(name, name.rpartition(".")[0] or name, parameter))
     return tuple(found)
 
 
-def _module_names() -> dict[int, str]:
+def _names(parameters: list[torch.Tensor]) -> dict[int, str]:
+    """Names by the parameters' ids, the same in each run of a script: their own order decides what comes first."""
+    position = {id(parameter): index for index, parameter in reversed(list(enumerate(parameters)))}
+    owned = [
+        (root, {id(parameter): name for name, parameter in root.named_parameters() if id(parameter) in position})
+        for root in _roots()
+    ]
+    holding = [(root, names) for root, names in owned if names]
+    holding.sort(key=lambda item: (-len(item[1]), min(map(position.__getitem__, item[1]))))
+    names: dict[int, str] = {}
+    used: Counter[str] = Counter()
+    several = len({frozenset(own) for _, own in holding}) > 1
+    for root, own in holding:
+        if own.keys() <= names.keys():
+            continue
+        kind = type(root).__name__
+        used[kind] += 1
+        prefix = f"{kind}{used[kind] if used[kind] > 1 else ''}." if several else ""
+        for parameter, name in own.items():
+            names.setdefault(parameter, prefix + name)
+    return names
+
+
+def _roots() -> list[nn.Module]:
     # By type: isinstance would ask the objects themselves, of which some are proxies that act when asked.
     modules = [thing for thing in gc.get_objects() if issubclass(type(thing), nn.Module)]
     children = {id(child) for module in modules for child in module.children()}
-    roots = [module for module in modules if id(module) not in children and any(True for _ in module.parameters())]
-    names: dict[int, str] = {}
-    for root in roots:
-        prefix = f"{type(root).__name__}." if len(roots) > 1 else ""
-        for name, parameter in root.named_parameters():
-            names.setdefault(id(parameter), prefix + name)
-    return names
+    return [module for module in modules if id(module) not in children]

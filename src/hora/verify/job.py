@@ -33,9 +33,8 @@ class Job:
         Each worker starts with random numbers of its own, so that what the script does not equalise shows.
     replay
         The global batches to hand out, as ``(loader, pass, batches)``.
-    permutations
-        Seeds of permutations within the batches. For each the script is run once, one after the other; with none, once
-        as recorded.
+    permutation
+        Seed of a permutation within each batch; None keeps the recorded order.
     """
 
     script: str
@@ -54,7 +53,7 @@ class Job:
     float64: bool
     digests: bool
     replay: tuple[PlannedPass, ...] = ()
-    permutations: tuple[int, ...] = ()
+    permutation: int | None = None
 
     def write(self, path: Path) -> None:
         """Write the file that the workers read."""
@@ -69,14 +68,14 @@ class Job:
                 fields[name] = tuple(value)
         return cls(**fields)
 
-    def knobs(self, rank: int, permutation: int | None = None) -> Knobs:
+    def knobs(self, rank: int) -> Knobs:
         """What worker `rank` overrides in the script's run."""
         recorded = {(loader, number): tuple(map(tuple, batches)) for loader, number, batches in self.replay}
         return Knobs(
             steps=self.steps,
             pass_length=self.pass_length,
             seed=self.seed + (1 + rank if self.seed_by_worker else 0),
-            replay=Replay(recorded, permutation),
+            replay=Replay(recorded, self.permutation),
             neutralise=self.neutralise,
             float64=self.float64,
             digests=self.digests,

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from hora.launch import local
 from hora.launch.result import RunResult
 from hora.launch.stop import Stop
+from hora.launch.zygote import Zygote
 from hora.script.events import BatchLoaded, Event, OptimizerStepped, PassPlanned, Printed, RunEnded
 from hora.script.mirror import Mirror
 from hora.script.trace import read_trace
@@ -21,13 +22,20 @@ from hora.verify.reference import TensorDifference, read_differences
 
 _E = TypeVar("_E", bound=Event)
 
+# What every run imports, and what every optimizer does. Together they take longer than a short run.
+_IMPORTS = ("hora.verify.worker", "hora.torch", "torch._dynamo", "torch.optim")
+
 
 @dataclass(frozen=True)
 class Script:
-    """A script as it will be run: where it lies, and its text if that is not the file's own."""
+    """A script as it will be run: its file, its arguments, and its text if that is not the file's.
+
+    The `converted` one is for several workers.
+    """
 
     path: Path
     args: tuple[str, ...]
+    converted: bool = False
     text: str | None = None
 
 
@@ -104,6 +112,21 @@ class Runner:
     def __init__(self, directory: Path, *, steps: int, seed: int, timeout: float) -> None:
         self._directory, self._steps, self._seed, self._timeout = directory, steps, seed, timeout
         self._stop = Stop()
+        # Sets of strings are in another order in each, as in processes of their own: what rests on it shows as a
+        # difference.
+        self._zygotes = {
+            converted: Zygote(_IMPORTS, {**_threads(), "PYTHONHASHSEED": os.environ.get("PYTHONHASHSEED", hash_seed)})
+            for converted, hash_seed in ((False, "1"), (True, "2"))
+        }
+        self._entered = ExitStack()
+
+    def __enter__(self) -> Runner:
+        for zygote in self._zygotes.values():
+            self._entered.enter_context(zygote)
+        return self
+
+    def __exit__(self, *raised: Any) -> None:
+        self._entered.__exit__(*raised)
 
     def stop(self) -> None:
         """End the runs that are under way, in whichever threads, and those that come."""
@@ -120,35 +143,9 @@ class Runner:
         free: bool = False,
         float64: bool = False,
         replay: Sequence[PlannedPass] = (),
+        permutation: int | None = None,
     ) -> Run:
         """Run `script` on `workers`; `free` lets it draw its own batches and dropout, from unequal random states."""
-        here, result = self._run(
-            name, script, workers, records=records, compares=compares, free=free, float64=float64, replay=replay
-        )
-        return _read(here, workers, result)
-
-    def run_permuted(
-        self, name: str, script: Script, permutations: Sequence[int], *, float64: bool, replay: Sequence[PlannedPass]
-    ) -> tuple[Run, ...]:
-        """Run `script` on one worker and recorded batches, once for each permutation within them."""
-        here, result = self._run(
-            name, script, 1, compares=True, float64=float64, replay=replay, permutations=tuple(permutations)
-        )
-        return tuple(_read(here / str(permutation), 1, result) for permutation in permutations)
-
-    def _run(
-        self,
-        name: str,
-        script: Script,
-        workers: int,
-        *,
-        records: bool = False,
-        compares: bool = False,
-        free: bool = False,
-        float64: bool = False,
-        replay: Sequence[PlannedPass] = (),
-        permutations: tuple[int, ...] = (),
-    ) -> tuple[Path, RunResult]:
         here = self._directory / name
         here.mkdir(parents=True)
         temporary = here / "tmp"
@@ -172,18 +169,26 @@ class Runner:
             float64=float64,
             digests=free,
             replay=tuple(replay),
-            permutations=permutations,
+            permutation=permutation,
         )
         job.write(here / "job.json")
         env = {
             "TMPDIR": str(temporary),
-            "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
+            **_threads(),
             "HORA_TIMEOUT_SECONDS": str(min(60.0, self._timeout)),
         }
-        command = [sys.executable, "-m", "hora.verify.worker", str(here / "job.json")]
-        result = local.run(command, workers, env=env, timeout=self._timeout, stop=self._stop, on_notice=_unheard)
+        command = ["hora.verify.worker", str(here / "job.json")]
+        start = self._zygotes[script.converted].start
+        result = local.run(
+            command, workers, env=env, timeout=self._timeout, stop=self._stop, on_notice=_unheard, start=start
+        )
         shutil.rmtree(mirror.root, ignore_errors=True)
-        return here, result
+        return _read(here, workers, result)
+
+
+def _threads() -> dict[str, str]:
+    """Variables for a zygote and its workers: many threads would only make a short run longer."""
+    return {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
 
 
 def _unheard(notice: str) -> None:

@@ -68,9 +68,11 @@ def verify(
         progress("converting")
         text = _converted_text(asked, original)
     one = Script(original, tuple(args))
-    several = Script(converted or original, tuple(args), text)
-    with tempfile.TemporaryDirectory(prefix="hora-") as directory:
-        runner = Runner(Path(directory).resolve(), steps=steps, seed=seed, timeout=timeout)
+    several = Script(converted or original, tuple(args), converted=True, text=text)
+    with (
+        tempfile.TemporaryDirectory(prefix="hora-") as directory,
+        Runner(Path(directory).resolve(), steps=steps, seed=seed, timeout=timeout) as runner,
+    ):
         gathered = _gather(runner, one, several, workers, progress)
     if isinstance(gathered, Verification):
         return gathered
@@ -125,10 +127,13 @@ def _compared(
     replayed = pool.submit(
         runner.run, f"replayed-{precision}", several, workers, compares=True, float64=double, replay=replay
     )
-    permuted = pool.submit(
-        runner.run_permuted, f"permuted-{precision}", one, PERMUTATIONS, float64=double, replay=replay
+    permuted = tuple(
+        runner.run(
+            f"permuted-{precision}-{seed}", one, 1, compares=True, float64=double, replay=replay, permutation=seed
+        )
+        for seed in PERMUTATIONS
     )
-    evidence = Evidence(reference, permuted.result(), free.result(), replayed.result(), precision)
+    evidence = Evidence(reference, permuted, free.result(), replayed.result(), precision)
     return None if double and evidence.replayed.failed and not evidence.free.failed else evidence
 
 

@@ -15,19 +15,7 @@ from hora.verify.reference import Comparer, Recorder
 def main(job_path: Path) -> int:
     """Run the job's script on this worker; returns the script's exit status."""
     job = Job.read(job_path)
-    if not job.permutations:
-        return _observe(job, Path(job.directory))
-    # Every optimizer imports this, and it takes longer than a short run: once, before the forks.
-    import torch._dynamo  # noqa: F401
-
-    for permutation in job.permutations:
-        status = _in_a_fork(job, permutation)
-        if status:
-            return status
-    return 0
-
-
-def _observe(job: Job, directory: Path, permutation: int | None = None) -> int:
+    directory = Path(job.directory)
     rank = int(os.environ.get("RANK", "0"))
     listener: StepListener | None = None
     if job.records:
@@ -37,22 +25,11 @@ def _observe(job: Job, directory: Path, permutation: int | None = None) -> int:
     trace = TraceWriter(trace_path(directory, rank))
     os.chdir(job.work)
     with Scratch(Path(job.mirror), free=(directory, Path(job.reference))).guarding():
-        ended = observe(Path(job.script), job.args, trace.write, job.knobs(rank, permutation), listener)
+        ended = observe(Path(job.script), job.args, trace.write, job.knobs(rank), listener)
     trace.close()
     if ended.error is not None:
         print(ended.error, file=sys.stderr)
     return ended.status
-
-
-def _in_a_fork(job: Job, permutation: int) -> int:
-    """Observe one more run of the script in a process that is as fresh as this one; returns its exit status."""
-    directory = Path(job.directory) / str(permutation)
-    directory.mkdir()
-    child = os.fork()
-    if child == 0:
-        sys.exit(_observe(job, directory, permutation))
-    _, status = os.waitpid(child, 0)
-    return os.waitstatus_to_exitcode(status)
 
 
 if __name__ == "__main__":
