@@ -39,7 +39,7 @@ class Zygote:
     Parameters
     ----------
     modules
-        What it imports before the first worker. None of them may start a thread.
+        What it imports before the first worker, as far as it is there. None of them may start a thread.
     env
         Variables for the imports, laid over this process's own; a worker gets the whole of its environment itself.
     """
@@ -237,7 +237,8 @@ def main() -> None:
     """Import, then serve: ``python -m hora.launch.zygote DESCRIPTOR MODULE...``."""
     descriptor, *modules = sys.argv[1:]
     for module in modules:
-        importlib.import_module(module)
+        with contextlib.suppress(ImportError):  # the worker that needs it will say so
+            importlib.import_module(module)
     with socket.socket(fileno=int(descriptor)) as requests:
         request = _serve(requests)
     if request is not None:

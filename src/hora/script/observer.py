@@ -5,6 +5,7 @@ Everything that is patched is patched here or in a context manager entered here,
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import os
 import runpy
@@ -193,8 +194,10 @@ def _has_closure(args: Any, kwargs: Any) -> bool:
 
 
 def _digest(tensor: torch.Tensor) -> str:
-    data = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)
-    return hashlib.blake2b(bytes(data.untyped_storage())[: data.numel()], digest_size=8).hexdigest()
+    data = tensor.detach().cpu().contiguous()
+    # Its memory as it lies there: torch reads a storage byte by byte, and NumPy, which would not, need not be there.
+    memory = (ctypes.c_char * (data.numel() * data.element_size())).from_address(data.data_ptr())
+    return hashlib.blake2b(memory, digest_size=8).hexdigest()
 
 
 def _script_traceback(failure: BaseException, script: Path) -> str:

@@ -22,9 +22,6 @@ from hora.verify.reference import TensorDifference, read_differences
 
 _E = TypeVar("_E", bound=Event)
 
-# What every run imports, and what every optimizer does. Together they take longer than a short run.
-_IMPORTS = ("hora.verify.worker", "hora.torch", "torch._dynamo", "torch.optim")
-
 
 @dataclass(frozen=True)
 class Script:
@@ -101,6 +98,8 @@ class Runner:
     ----------
     directory
         Where traces, mirrors and the reference go.
+    preload
+        What to import before the workers are forked.
     steps
         How many batches (or optimizer steps) each run trains on; its passes are half as long.
     seed
@@ -109,13 +108,13 @@ class Runner:
         Seconds that a run may take.
     """
 
-    def __init__(self, directory: Path, *, steps: int, seed: int, timeout: float) -> None:
+    def __init__(self, directory: Path, *, preload: Sequence[str], steps: int, seed: int, timeout: float) -> None:
         self._directory, self._steps, self._seed, self._timeout = directory, steps, seed, timeout
         self._stop = Stop()
         # Sets of strings are in another order in each, as in processes of their own: what rests on it shows as a
         # difference.
         self._zygotes = {
-            converted: Zygote(_IMPORTS, {**_threads(), "PYTHONHASHSEED": os.environ.get("PYTHONHASHSEED", hash_seed)})
+            converted: Zygote(preload, {**_threads(), "PYTHONHASHSEED": os.environ.get("PYTHONHASHSEED", hash_seed)})
             for converted, hash_seed in ((False, "1"), (True, "2"))
         }
         self._entered = ExitStack()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from hora.errors import HoraError
 from hora.verify.judge import Evidence, judge
+from hora.verify.preload import preloaded
 from hora.verify.result import Precision, Verification
 from hora.verify.runs import Run, Runner, Script
 
@@ -71,7 +72,13 @@ def verify(
     several = Script(converted or original, tuple(args), converted=True, text=text)
     with (
         tempfile.TemporaryDirectory(prefix="hora-") as directory,
-        Runner(Path(directory).resolve(), steps=steps, seed=seed, timeout=timeout) as runner,
+        Runner(
+            Path(directory).resolve(),
+            preload=preloaded(original.read_bytes()),
+            steps=steps,
+            seed=seed,
+            timeout=timeout,
+        ) as runner,
     ):
         gathered = _gather(runner, one, several, workers, progress)
     if isinstance(gathered, Verification):

@@ -1,0 +1,182 @@
+"""One worker of `optimizer_step.py`: trains a network with each contestant in turn, and times the steps."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from math import comb
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from models import TASKS, Task
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+import hora.torch as hvd
+
+WARM_UP_STEPS = 8
+# A sample is as many steps as take so long.
+SAMPLE_SECONDS = 0.1
+
+
+@dataclass(frozen=True)
+class Step:
+    """What was measured of a contestant: median milliseconds, and Hora's ratio to it with its 95 percent interval."""
+
+    name: str
+    ms: float | None
+    ratio: float | None
+    interval: tuple[float, float] | tuple[None, None]
+    peak_mb: float | None
+
+
+def main() -> None:
+    job = json.loads(sys.argv[1])
+    torch.set_num_threads(1)
+    hvd.init()
+    task = TASKS[job["model"]]
+    torch.manual_seed(hvd.rank())
+    batch = task.batch(job["samples"] or task.samples)
+    before = resident_mb()
+    steps = {name: step for name in job["contestants"] if (step := contestant(name, task, batch)) is not None}
+    for step in steps.values():
+        for _ in range(WARM_UP_STEPS):
+            step()
+    if job["memory"]:
+        measured = [Step(name, None, None, (None, None), peak_mb(step) - before) for name, step in steps.items()]
+        bound = None
+    else:
+        times = {name: [] for name in steps}
+        repeats = {name: max(1, round(SAMPLE_SECONDS / sample(step, 1))) for name, step in steps.items()}
+        names = list(steps)
+        for number in range(job["pairs"]):
+            # Each starts as often as the others.
+            for name in names[number % len(names) :] + names[: number % len(names)]:
+                times[name].append(sample(steps[name], repeats[name]))
+        measured = [summary(name, times) for name in names]
+        bound = None
+    parameters = list(task.build().parameters())
+    megabytes = sum(parameter.nbytes for parameter in parameters) / 1e6
+    bandwidth = job["bytes_per_second"] or measure_bandwidth()
+    wire_ms = 2 * (hvd.size() - 1) / hvd.size() * megabytes * 1e9 / bandwidth
+    if not job["memory"] and "alone" in times:
+        bound = max(1e3 * statistics.median(times["alone"]), wire_ms)
+    if hvd.rank() == 0:
+        result = {
+            "model": job["model"],
+            "tensors": len(parameters),
+            "megabytes": megabytes,
+            "gigabytes_per_second": bandwidth / 1e9,
+            "wire_ms": wire_ms,
+            "bound_ms": bound,
+            "steps": [asdict(step) for step in measured],
+        }
+        Path(job["out"]).write_text(json.dumps(result))
+
+
+def contestant(name: str, task: Task, batch: tuple[torch.Tensor, torch.Tensor]) -> Callable[[], None] | None:
+    """Return a training step; None where the library is not installed."""
+    torch.manual_seed(0)
+    network = task.build()
+    optimizer = torch.optim.SGD(network.parameters(), lr=1e-4)
+    model: nn.Module = network
+    if name == "hora":
+        optimizer = hvd.DistributedOptimizer(optimizer)
+    elif name == "ddp":
+        model = DistributedDataParallel(network)
+    elif name == "ddp 4 MB":
+        model = DistributedDataParallel(network, bucket_cap_mb=4)
+    elif name == "ddp as view":
+        model = DistributedDataParallel(network, gradient_as_bucket_view=True)
+    elif name == "horovod":
+        try:
+            import horovod.torch as horovod
+        except ImportError:
+            return None
+        for variable in ("RANK", "LOCAL_RANK"):
+            os.environ[f"HOROVOD_{variable}"] = os.environ[variable]
+        os.environ["HOROVOD_SIZE"], os.environ["HOROVOD_LOCAL_SIZE"] = (
+            os.environ["WORLD_SIZE"],
+            os.environ["LOCAL_WORLD_SIZE"],
+        )
+        horovod.init()
+        optimizer = horovod.DistributedOptimizer(optimizer, named_parameters=network.named_parameters())
+    inputs, targets = batch
+
+    def step() -> None:
+        optimizer.zero_grad()
+        task.loss(model(inputs), targets).backward()
+        optimizer.step()
+
+    return step
+
+
+def sample(step: Callable[[], None], repeats: int) -> float:
+    """Return the seconds of a step on the slowest worker."""
+    dist.barrier()
+    start = time.perf_counter()
+    for _ in range(repeats):
+        step()
+    return float(hvd.allreduce((time.perf_counter() - start) / repeats, op=hvd.Max))
+
+
+def summary(name: str, times: dict[str, list[float]]) -> Step:
+    """Hold Hora's times against those of a contestant, pair by pair."""
+    ms = 1e3 * statistics.median(times[name])
+    if name == "hora" or "hora" not in times:
+        return Step(name, ms, None, (None, None), None)
+    ratios = sorted(hora / other for hora, other in zip(times["hora"], times[name], strict=True))
+    place = outermost(len(ratios))
+    return Step(name, ms, statistics.median(ratios), (ratios[place], ratios[-1 - place]), None)
+
+
+def outermost(count: int) -> int:
+    """How many values to leave off at either end for a 95 percent interval of the median."""
+    place, probability = 0, 0.5**count
+    while probability + comb(count, place + 1) * 0.5**count <= 0.025:
+        place += 1
+        probability += comb(count, place) * 0.5**count
+    return place
+
+
+def measure_bandwidth() -> float:
+    """Return the bytes per second that all workers send to their neighbours at once."""
+    size, rank = hvd.size(), hvd.rank()
+    out, into = torch.ones(8 * 2**20), torch.empty(8 * 2**20)
+    best = 0.0
+    for _ in range(5):
+        dist.barrier()
+        start = time.perf_counter()
+        work = dist.isend(out, (rank + 1) % size)
+        dist.recv(into, (rank - 1) % size)
+        work.wait()
+        best = max(best, out.nbytes / float(hvd.allreduce(time.perf_counter() - start, op=hvd.Max)))
+    return best
+
+
+def resident_mb() -> float:
+    return status_mb("VmRSS")
+
+
+def status_mb(field: str) -> float:
+    """Read a size of this process (Linux)."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field))
+    return int(line.split()[1]) * 1024 / 1e6
+
+
+def peak_mb(step: Callable[[], None]) -> float:
+    """Return the most that is resident during five steps."""
+    Path("/proc/self/clear_refs").write_text("5")
+    for _ in range(5):
+        step()
+    return status_mb("VmHWM")
+
+
+if __name__ == "__main__":
+    main()
