@@ -91,38 +91,54 @@ def verify(
         Path | None,
         typer.Argument(help="The same for several workers; left out, Hora converts it.", show_default=False),
     ] = None,
-    workers: Annotated[int, typer.Option("-n", "--workers", help="How many workers to compare with one.")] = 2,
+    workers: Annotated[
+        str, typer.Option("-n", "--workers", metavar="N[,N...]", help="How many workers to compare with one.")
+    ] = "2",
     steps: Annotated[
         int, typer.Option("--steps", help="Global batches to train on; two epochs are half of them each.")
     ] = 20,
     seed: Annotated[int, typer.Option("--seed", help="Random state that the comparison starts from.")] = 0,
     timeout: Annotated[float, typer.Option("--timeout", help="Seconds that each of the runs may take.")] = 600.0,
+    html: Annotated[Path | None, typer.Option("--html", help="Write the evidence as a page here.")] = None,
     json_: Json = False,
 ) -> None:
-    """Prove that several workers train what one worker trains. The script's own arguments follow --."""
-    from hora.verify import verify
+    """Prove that several workers train what one worker trains. The script's own arguments follow --.
+
+    With one number of workers --json prints an object, with several (-n 2,3,4) a list of them.
+    """
+    from hora.verify import verify_each
     from hora.verify.report import show
 
+    if html is not None:
+        from hora.verify.page import check_page
+
+        check_page(html)
     errors = Console(stderr=True)
     quiet = json_ or not errors.is_terminal
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _leave)
     with errors.status("verifying", spinner="dots") if not quiet else _nothing() as status:
-        result = verify(
+        results = verify_each(
             original,
             converted,
-            workers=workers,
+            workers=_numbers("verify", workers),
             args=_script_arguments,
             steps=steps,
             seed=seed,
             timeout=timeout,
             progress=(lambda _: None) if status is None else status.update,
         )
+    if html is not None:
+        from hora.verify.page import write_page
+
+        write_page(results, original, html)
     if json_:
-        _print_json(result)
+        _print_json(results[0] if len(results) == 1 else results)
     else:
-        show(result, Console())
-    raise typer.Exit(result.status)
+        for result in results:
+            show(result, Console())
+    statuses = [result.status for result in results]
+    raise typer.Exit(1 if 1 in statuses else max(statuses))
 
 
 @app.command(
@@ -158,10 +174,21 @@ def _nothing() -> Iterator[None]:
     yield
 
 
+def _numbers(verb: str, text: str) -> list[int]:
+    try:
+        return list(dict.fromkeys(int(part) for part in text.split(",")))
+    except ValueError:
+        raise HoraError(f"{verb} -n {text}", "that is no number of workers", "Give one or several: -n 2,3,4") from None
+
+
 def _print_json(result: Any) -> None:
+    several = isinstance(result, tuple)
+    print(json.dumps([_public(item) for item in result] if several else _public(result), indent=2, default=_as_json))
+
+
+def _public(result: Any) -> dict[str, Any]:
     fields = {field.name: getattr(result, field.name) for field in dataclasses.fields(result)}
-    public = {name: value for name, value in fields.items() if not name.startswith("_")}
-    print(json.dumps(public, indent=2, default=_as_json))
+    return {name: value for name, value in fields.items() if not name.startswith("_")}
 
 
 def _as_json(value: Any) -> Any:

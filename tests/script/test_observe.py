@@ -193,11 +193,11 @@ data = Noisy(""",
 
 def test_float64_reaches_parameters_and_data(run):
     class Dtypes:
-        def before_step(self, step, optimizer, parameters):
-            assert {p.tensor.grad.dtype for p in parameters} == {torch.float64}
-            assert [p.name for p in parameters] == ["0.weight", "0.bias", "2.weight", "2.bias"]
+        def before_step(self, step, optimizer, stepping):
+            assert {p.tensor.grad.dtype for p in stepping.parameters} == {torch.float64}
+            assert [p.name for p in stepping.parameters] == ["0.weight", "0.bias", "2.weight", "2.bias"]
 
-        def after_step(self, step, optimizer, parameters):
+        def after_step(self, step, optimizer, stepping):
             pass
 
     assert run(TRAINING, float64=True, listener=Dtypes())[-1].error is None

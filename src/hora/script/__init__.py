@@ -15,7 +15,7 @@ from hora.script.events import (
     RunEnded,
 )
 from hora.script.knobs import Knobs, Replay
-from hora.script.naming import NamedTensor
+from hora.script.naming import NamedTensor, Stepping
 from hora.script.observer import StepListener, observe
 from hora.script.trace import TraceWriter, read_trace
 
@@ -33,6 +33,7 @@ __all__ = [
     "Replay",
     "RunEnded",
     "StepListener",
+    "Stepping",
     "TraceWriter",
     "observe",
     "read_trace",

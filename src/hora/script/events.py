@@ -96,4 +96,29 @@ class RunEnded:
     remarks: tuple[str, ...] = ()
 
 
-Event = PassBegan | PassPlanned | BatchLoaded | BackwardRan | OptimizerBegan | OptimizerStepped | Printed | RunEnded
+@dataclass(frozen=True)
+class FilesWritten:
+    """The files that the script wrote and left, as the paths that they would have had outside the mirror."""
+
+    paths: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class StatisticsKept:
+    """BatchNorm's running statistics at the end of a run: for each buffer its name and its values."""
+
+    buffers: tuple[tuple[str, tuple[float, ...]], ...]
+
+
+Event = (
+    PassBegan
+    | PassPlanned
+    | BatchLoaded
+    | BackwardRan
+    | OptimizerBegan
+    | OptimizerStepped
+    | Printed
+    | RunEnded
+    | FilesWritten
+    | StatisticsKept
+)

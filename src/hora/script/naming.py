@@ -17,29 +17,64 @@ from torch import nn
 
 @dataclass(frozen=True)
 class NamedTensor:
-    """A live parameter of an optimizer, its name as its module says it, and that module."""
+    """A live tensor, its name as its module says it, and that module."""
 
     name: str
     layer: str
     tensor: torch.Tensor
 
 
-def named_parameters(optimizer: torch.optim.Optimizer) -> tuple[NamedTensor, ...]:
-    """Name every parameter of an optimizer, in its own order.
+@dataclass(frozen=True)
+class Stepping:
+    """What an optimizer steps.
+
+    Attributes
+    ----------
+    optimizer
+        The innermost one.
+    parameters
+        Its parameters, in its own order.
+    roots
+        The modules that the parameters come from, and what stands before the names of what they hold.
+    """
+
+    optimizer: torch.optim.Optimizer
+    parameters: tuple[NamedTensor, ...]
+    roots: tuple[tuple[str, nn.Module], ...]
+
+    def buffers(self) -> tuple[NamedTensor, ...]:
+        """The buffers of the modules, as they are now, such as BatchNorm's running statistics."""
+        return tuple(
+            _named(prefix + name, buffer) for prefix, root in self.roots for name, buffer in root.named_buffers()
+        )
+
+    def state(self) -> tuple[NamedTensor, ...]:
+        """What the optimizer keeps for each parameter, such as Adam's moments; each kind of a layer is a layer here."""
+        return tuple(
+            NamedTensor(f"{parameter.name}:{key}", f"{parameter.layer}:{key}", value)
+            for parameter in self.parameters
+            for key, value in self.optimizer.state.get(parameter.tensor, {}).items()
+            if isinstance(value, torch.Tensor)
+        )
+
+
+def stepping(optimizer: torch.optim.Optimizer) -> Stepping:
+    """Name every parameter of an optimizer.
 
     A parameter that no module holds is called ``group0.1`` after its place. Where the parameters come from several root
     modules, their class names tell them apart, with a number from the second of a class on.
     """
     places = [(g, i, p) for g, group in enumerate(optimizer.param_groups) for i, p in enumerate(group["params"])]
-    known = _names([parameter for _, _, parameter in places])
-    found = []
-    for group, index, parameter in places:
-        name = known.get(id(parameter), f"group{group}.{index}")
-        found.append(NamedTensor(name, name.rpartition(".")[0] or name, parameter))
-    return tuple(found)
+    known, roots = _names([parameter for _, _, parameter in places])
+    parameters = tuple(_named(known.get(id(p), f"group{group}.{index}"), p) for group, index, p in places)
+    return Stepping(optimizer, parameters, roots)
 
 
-def _names(parameters: list[torch.Tensor]) -> dict[int, str]:
+def _named(name: str, tensor: torch.Tensor) -> NamedTensor:
+    return NamedTensor(name, name.rpartition(".")[0] or name, tensor)
+
+
+def _names(parameters: list[torch.Tensor]) -> tuple[dict[int, str], tuple[tuple[str, nn.Module], ...]]:
     """Names by the parameters' ids, the same in each run of a script: their own order decides what comes first."""
     position = {id(parameter): index for index, parameter in reversed(list(enumerate(parameters)))}
     owned = [
@@ -50,6 +85,7 @@ def _names(parameters: list[torch.Tensor]) -> dict[int, str]:
     holding.sort(key=lambda item: (-len(item[1]), min(map(position.__getitem__, item[1]))))
     names: dict[int, str] = {}
     used: Counter[str] = Counter()
+    roots = []
     several = len({frozenset(own) for _, own in holding}) > 1
     for root, own in holding:
         if own.keys() <= names.keys():
@@ -57,9 +93,10 @@ def _names(parameters: list[torch.Tensor]) -> dict[int, str]:
         kind = type(root).__name__
         used[kind] += 1
         prefix = f"{kind}{used[kind] if used[kind] > 1 else ''}." if several else ""
+        roots.append((prefix, root))
         for parameter, name in own.items():
             names.setdefault(parameter, prefix + name)
-    return names
+    return names, tuple(roots)
 
 
 def _roots() -> list[nn.Module]:

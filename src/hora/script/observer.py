@@ -24,7 +24,7 @@ from hora.script.augmentation import drawn_per_sample
 from hora.script.batchnorm import synchronised_batch_norm
 from hora.script.events import BackwardRan, Event, OptimizerBegan, OptimizerStepped, Printed, RunEnded
 from hora.script.knobs import Knobs
-from hora.script.naming import NamedTensor, named_parameters
+from hora.script.naming import NamedTensor, Stepping, stepping
 from hora.script.passes import Passes, StopRun
 from hora.script.precision import float64
 from hora.script.randomness import seed_everything, without_dropout
@@ -33,10 +33,10 @@ from hora.script.randomness import seed_everything, without_dropout
 class StepListener(Protocol):
     """Reads (and may write) an optimizer's tensors around its innermost step."""
 
-    def before_step(self, step: int, optimizer: int, parameters: tuple[NamedTensor, ...]) -> None:
+    def before_step(self, step: int, optimizer: int, stepping: Stepping) -> None:
         """Called when the gradients are as the optimizer will see them."""
 
-    def after_step(self, step: int, optimizer: int, parameters: tuple[NamedTensor, ...]) -> None:
+    def after_step(self, step: int, optimizer: int, stepping: Stepping) -> None:
         """Called when the parameters are updated."""
 
 
@@ -47,7 +47,7 @@ class Observer:
         self._emit, self._knobs, self._listener = emit, knobs, listener
         rank, size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
         self._passes = Passes(knobs, rank, size, emit)
-        self._optimizers: dict[torch.optim.Optimizer, tuple[int, tuple[NamedTensor, ...]]] = {}
+        self._optimizers: dict[torch.optim.Optimizer, tuple[int, Stepping]] = {}
         self._steps = 0
         self._about_to_step: torch.optim.Optimizer | None = None
         self._neutralised: dict[str, None] = {}
@@ -114,32 +114,32 @@ class Observer:
         if self._about_to_step is not optimizer and not self._passes.training and self._steps >= self._knobs.steps:
             raise StopRun
         self._about_to_step = optimizer
-        index, parameters = self._known(optimizer)
+        index, stepped = self._known(optimizer)
         if self._listener is not None and not _has_closure(args, kwargs):
-            self._listener.before_step(self._steps, index, parameters)
+            self._listener.before_step(self._steps, index, stepped)
 
     def _after_step(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
         if self._about_to_step is not optimizer:
             return
         self._about_to_step = None
-        index, parameters = self._known(optimizer)
+        index, stepped = self._known(optimizer)
         if self._listener is not None:
             if _has_closure(args, kwargs):
-                self._listener.before_step(self._steps, index, parameters)
-            self._listener.after_step(self._steps, index, parameters)
+                self._listener.before_step(self._steps, index, stepped)
+            self._listener.after_step(self._steps, index, stepped)
         self._passes.note_step()
         rates = tuple(float(group.get("lr", float("nan"))) for group in optimizer.param_groups)
-        self._emit(OptimizerStepped(self._steps, index, rates, self._digests(parameters)))
+        self._emit(OptimizerStepped(self._steps, index, rates, self._digests(stepped.parameters)))
         self._steps += 1
 
-    def _known(self, optimizer: torch.optim.Optimizer) -> tuple[int, tuple[NamedTensor, ...]]:
-        index, parameters = self._optimizers.get(optimizer, (len(self._optimizers), ()))
-        if len(parameters) != sum(len(group["params"]) for group in optimizer.param_groups):
-            parameters = named_parameters(optimizer)
+    def _known(self, optimizer: torch.optim.Optimizer) -> tuple[int, Stepping]:
+        known = self._optimizers.get(optimizer)
+        if known is None or len(known[1].parameters) != sum(len(group["params"]) for group in optimizer.param_groups):
+            known = (len(self._optimizers) if known is None else known[0]), stepping(optimizer)
         if optimizer not in self._optimizers:
-            self._emit(OptimizerBegan(index, self._digests(parameters)))
-        self._optimizers[optimizer] = index, parameters
-        return index, parameters
+            self._emit(OptimizerBegan(known[0], self._digests(known[1].parameters)))
+        self._optimizers[optimizer] = known
+        return known
 
     def _digests(self, parameters: tuple[NamedTensor, ...]) -> tuple[tuple[str, str], ...]:
         return tuple((p.name, _digest(p.tensor)) for p in parameters) if self._knobs.digests else ()

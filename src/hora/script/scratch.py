@@ -72,6 +72,11 @@ class Scratch:
     free
         Further directories where a script may write as it likes. Those for temporary files and for the caches of
         libraries always are.
+
+    Attributes
+    ----------
+    written
+        The files in the mirror that this process has written and left there, as paths outside it, in order.
     """
 
     def __init__(self, root: Path, free: tuple[Path, ...]) -> None:
@@ -82,6 +87,7 @@ class Scratch:
         self._free = tuple(os.path.realpath(os.path.expanduser(place)) for place in places)
         self._active = False
         self._own = threading.local()
+        self.written: dict[str, None] = {}
 
     @contextmanager
     def guarding(self) -> Iterator[None]:
@@ -93,6 +99,7 @@ class Scratch:
             # torch's own writer opens the file below Python, where no audit event tells of it.
             if isinstance(f, (str, os.PathLike)):
                 self._claim(f, "drop")
+                self._note(f)
             save(obj, f, *args, **kwargs)
 
         torch.save = saved
@@ -115,6 +122,7 @@ class Scratch:
             writes = any(letter in mode for letter in "wax+") if mode else bool(flags & _WRITING)
             if writes and isinstance(path, (str, bytes, os.PathLike)):
                 self._claim(path, "drop" if flags & os.O_TRUNC and flags & os.O_CREAT else "copy")
+                self._note(path)
         elif event in _CHANGES:
             indices, leaf = _CHANGES[event]
             if any(isinstance(fd, int) and fd >= 0 for fd in args[-len(indices) :]):
@@ -123,6 +131,18 @@ class Scratch:
             for index in indices:
                 if isinstance(args[index], (str, bytes, os.PathLike)):
                     self._claim(args[index], leaf)
+            if event in ("os.remove", "os.rename") and self._name(args[0]) in self.written:
+                del self.written[self._name(args[0])]
+                if event == "os.rename":
+                    self._note(args[1])
+
+    def _note(self, path: str | bytes | os.PathLike[Any]) -> None:
+        """Remember a file that is written; what is in no mirror is nobody's result."""
+        if os.path.abspath(os.fsdecode(path)).startswith(self._root + os.sep):
+            self.written[self._name(path)] = None
+
+    def _name(self, path: str | bytes | os.PathLike[Any]) -> str:
+        return os.path.abspath(os.fsdecode(path))[len(self._root) :]
 
     def _claim(self, path: str | bytes | os.PathLike[Any], leaf: _Leaf) -> None:
         """Make `path` one that can be changed without a trace outside, or refuse."""

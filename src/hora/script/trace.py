@@ -21,6 +21,8 @@ _TYPES: dict[str, type[Any]] = {
         events.OptimizerStepped,
         events.Printed,
         events.RunEnded,
+        events.FilesWritten,
+        events.StatisticsKept,
     )
 }
 

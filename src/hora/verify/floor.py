@@ -21,6 +21,8 @@ MARGIN = 100.0
 # flipped unit moves its layer's gradient by up to about this much. Double precision meets a kink a billion times more
 # rarely.
 KINK: dict[Precision, float] = {"float64": 0.0, "float32": 1e-3}
+# What passes where the floor cannot be measured.
+UNPERMUTED: dict[Precision, float] = {"float64": 1e-9, "float32": 1e-3}
 
 
 @dataclass(frozen=True)
@@ -29,32 +31,41 @@ class Floor:
 
     precision: Precision
     tensors: dict[tuple[Compared, str], float]
+    least: float = 0.0
 
     @classmethod
-    def measured(cls, precision: Precision, permuted: Iterable[TensorDifference]) -> Floor:
-        """Take the largest difference of each tensor over all steps of all permuted runs."""
+    def measured(cls, precision: Precision, repeated: Iterable[TensorDifference], *, permuted: bool) -> Floor:
+        """Take the largest difference of each tensor over all steps of all repeated runs.
+
+        Repetitions that are not `permuted`, for want of batches that are known, show no noise; what passes then is what
+        a deep network makes of rounding.
+        """
         tensors: dict[tuple[Compared, str], float] = {}
-        for found in permuted:
+        for found in repeated:
             key = found.quantity, found.tensor
             tensors[key] = max(tensors.get(key, 0.0), found.difference)
-        return cls(precision, tensors)
+        return cls(precision, tensors, 0.0 if permuted else UNPERMUTED[precision])
+
+    def of(self, found: TensorDifference) -> float:
+        """The floor of the tensor that a difference is of."""
+        return self.tensors.get((found.quantity, found.tensor), 0.0)
 
     def judges(self, found: TensorDifference) -> bool:
         """Whether a difference of this tensor can mean anything."""
-        return self.tensors.get((found.quantity, found.tensor), 0.0) <= NOISE
+        return self.of(found) <= NOISE
 
     def allowed(self, found: TensorDifference) -> float:
         """The largest difference that passes for noise; never below what the precision can resolve."""
-        own = self.tensors.get((found.quantity, found.tensor), 0.0)
+        own = self.of(found)
         alike = [floor for (quantity, _), floor in self.tensors.items() if quantity == found.quantity]
         typical = median(alike) if alike else 0.0
-        return max(MARGIN * max(own, typical, _RESOLUTION[self.precision]), KINK[self.precision])
+        return max(MARGIN * max(own, typical, _RESOLUTION[self.precision]), KINK[self.precision], self.least)
 
     @property
     def largest(self) -> float:
-        """The floor of the noisiest gradient that is judged."""
+        """The floor of the noisiest gradient that is judged, or what is taken for it where it cannot be measured."""
         judged = [f for (quantity, _), f in self.tensors.items() if quantity == "gradient" and f <= NOISE]
-        return max(judged, default=0.0)
+        return max([*judged, self.least])
 
     @property
     def unjudged(self) -> tuple[str, ...]:

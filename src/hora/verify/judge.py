@@ -6,14 +6,18 @@ gradients make other parameters, other parameters make other metrics.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from pathlib import Path
 
-from hora.script.events import BatchLoaded, OptimizerBegan, OptimizerStepped
+from hora.script.events import BatchLoaded, FilesWritten, OptimizerBegan, OptimizerStepped
 from hora.verify import coverage, printed
+from hora.verify import evidence as in_full
+from hora.verify.evidence import Evidence, worst
 from hora.verify.floor import Floor
-from hora.verify.reference import TensorDifference
-from hora.verify.result import Difference, Precision, Verification
+from hora.verify.reference import Compared, TensorDifference
+from hora.verify.result import Difference, Verification
 from hora.verify.runs import Run
 
 Finding = tuple[Difference, str | None]
@@ -26,28 +30,30 @@ _ADVICE = {
     "HR301": "Wrap each optimizer that steps: optimizer = hvd.DistributedOptimizer(optimizer)",
     "HR302": "Start all workers alike: hvd.broadcast_parameters(model.state_dict(), root_rank=0)",
     "HR401": "Keep the learning rate of one worker where the global batch is kept",
+    "HR310": "Keep BatchNorm's statistics alike: torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)",
     "HR402": "Count epochs and schedules in global batches, as one worker does",
     "HR502": "Draw permutations from one random state on all workers: deal the loader with hvd.deal",
     "HR601": "Reduce the metric over the workers before it is printed: hvd.allreduce(total, op=hvd.Sum)",
+    "HR603": "Let worker 0 write: if hvd.rank() == 0",
 }
 
 
-@dataclass(frozen=True)
-class Evidence:
-    """The runs of a verification: one worker, its permuted repetitions, and several workers, free and replayed."""
-
-    reference: Run
-    permuted: tuple[Run, ...]
-    free: Run
-    replayed: Run
-    precision: Precision
+# In the order in which one brings about the next: what is said of each quantity, and its scale.
+_WHAT: dict[Compared, tuple[str, str]] = {
+    "initial parameters": ("start of", "its layer's"),
+    "gradient": ("gradient of", "its layer's"),
+    "update": ("update of", "its layer's"),
+    "optimizer state": ("optimizer's state", "its layer's"),
+    "buffer": ("buffer", "its own norm"),
+}
 
 
 def judge(evidence: Evidence, *, next_command: str) -> Verification:
     """Weigh the evidence; `next_command` is what to do after a clean verdict."""
     reference, replayed = evidence.reference, evidence.replayed
-    floor = Floor.measured(evidence.precision, _worst(evidence.permuted))
-    gradients = [d for d in _worst([replayed]) if d.quantity == "gradient" and floor.judges(d)]
+    permuted = bool(reference.training_passes())
+    floor = Floor.measured(evidence.precision, worst(evidence.permuted), permuted=permuted)
+    gradients = [d for d in worst([replayed]) if d.quantity == "gradient" and floor.judges(d)]
     base = Verification(
         verdict="equivalent",
         why="",
@@ -60,6 +66,10 @@ def judge(evidence: Evidence, *, next_command: str) -> Verification:
         neutralised=_unique(end.neutralised for run in (reference, replayed) for end in run.ended()),
         unjudged=floor.unjudged,
         remarks=_unique(end.remarks for run in (reference, evidence.free) for end in run.ended()),
+        statistics_drift=in_full.statistics_drift(evidence.free),
+        by_step=in_full.by_step(evidence, floor),
+        by_tensor=in_full.by_tensor(evidence, floor),
+        coverage=in_full.coverage(evidence),
     )
     found = next(_findings(evidence, floor), None)
     if found is not None:
@@ -96,6 +106,7 @@ def _findings(evidence: Evidence, floor: Floor) -> Iterator[Finding]:
     yield from _some(_step_count(reference, replayed))
     yield from _some(_disagreement(free))
     yield from _some(_printed(evidence))
+    yield from _some(_files(evidence))
 
 
 def _unique(groups: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
@@ -104,18 +115,6 @@ def _unique(groups: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
 
 def _some(finding: Finding | None) -> Iterable[Finding]:
     return () if finding is None else (finding,)
-
-
-def _worst(runs: Iterable[Run]) -> list[TensorDifference]:
-    """For each tensor of each step, the largest difference over all workers of all runs, in order of steps."""
-    worst: dict[tuple[int, str, str], TensorDifference] = {}
-    for run in runs:
-        for differences in run.differences:
-            for found in differences:
-                key = found.step, found.quantity, found.tensor
-                if key not in worst or not found.difference <= worst[key].difference:
-                    worst[key] = found
-    return sorted(worst.values(), key=lambda found: found.step)
 
 
 def _failure(run: Run, how: str) -> Finding | None:
@@ -183,14 +182,14 @@ def _learning_rates(reference: Run, replayed: Run) -> Finding | None:
 
 def _tensors(evidence: Evidence, floor: Floor) -> Finding | None:
     """Find the first step at which a gradient, or its update, is out of the noise; there the worst tensor."""
-    over = [d for d in _worst([evidence.replayed]) if floor.judges(d) and not d.difference <= floor.allowed(d)]
+    over = [d for d in worst([evidence.replayed]) if floor.judges(d) and not d.difference <= floor.allowed(d)]
     if not over:
         return None
-    rank_of = {"initial parameters": 0, "gradient": 1, "update": 2}
-    first = min(over, key=lambda d: (d.step, rank_of[d.quantity], -d.difference))
-    what = {"initial parameters": "start", "gradient": "gradient", "update": "update"}[first.quantity]
+    order = list(_WHAT)
+    first = min(over, key=lambda d: (d.step, order.index(d.quantity), -d.difference))
+    what, scale = _WHAT[first.quantity]
     detail = (
-        f"in step {first.step} the {what} of {first.tensor} differs by {first.difference:.1e} of its layer's; "
+        f"in step {first.step} the {what} {first.tensor} differs by {first.difference:.1e} of {scale}; "
         f"noise explains {floor.allowed(first):.0e}"
     )
     return (
@@ -203,6 +202,8 @@ def _cause(evidence: Evidence, first: TensorDifference, over: list[TensorDiffere
     """The rule that the pattern of differences points to."""
     if first.quantity == "initial parameters":
         return "HR302"
+    if first.quantity == "buffer":
+        return "HR310"
     if first.quantity != "gradient":
         return None
     if _disagreement(evidence.free) is not None:
@@ -233,3 +234,26 @@ def _printed(evidence: Evidence) -> Finding | None:
     expected, line = (repr(text.strip()) if text is not None else "nothing" for text in found)
     detail = f"worker 0 prints {line} where one worker prints {expected}"
     return Difference("printed", None, None, None, None, detail), "HR601"
+
+
+def _files(evidence: Evidence) -> Finding | None:
+    """The files that one worker leaves, by the same names in each run, must be left by one worker of several."""
+
+    def left(run: Run, rank: int = 0) -> tuple[str, ...]:
+        return next(run.of(FilesWritten, rank), FilesWritten(())).paths
+
+    steady = [path for path in left(evidence.reference) if all(path in left(run) for run in evidence.permuted)]
+    for path in steady:
+        writers = [rank for rank in range(evidence.free.workers) if path in left(evidence.free, rank)]
+        if len(writers) > 1:
+            detail = f"workers {', '.join(map(str, writers))} all write {_shown(path)}, one over the other"
+        elif not writers:
+            detail = f"no worker writes {_shown(path)}, which one worker alone does"
+        else:
+            continue
+        return Difference("files", None, None, None, None, detail), "HR603"
+    return None
+
+
+def _shown(path: str) -> str:
+    return os.path.relpath(path) if Path(path).is_relative_to(Path.cwd()) else path

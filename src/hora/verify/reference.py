@@ -7,20 +7,28 @@ and not the sum of all before it, which chaos makes large in correct programs to
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
-from hora.script import NamedTensor
+from hora.script import NamedTensor, Stepping
+from hora.script.events import StatisticsKept
 
-Compared = Literal["initial parameters", "gradient", "update"]
+Compared = Literal["initial parameters", "gradient", "update", "optimizer state", "buffer"]
+
+Values = Sequence[torch.Tensor | None]
 
 
 @dataclass(frozen=True)
 class TensorDifference:
-    """How far one tensor of a step is from the reference's, on the scale of its layer's gradient or update."""
+    """How far one tensor of a step is from the reference's.
+
+    For gradients and updates this is on the scale of their layer's, for the optimizer's state on that of the same kind
+    of state in the layer, for buffers on their own.
+    """
 
     step: int
     quantity: Compared
@@ -29,7 +37,7 @@ class TensorDifference:
 
 
 class Recorder:
-    """Writes a file per step: gradients, parameters before and after."""
+    """Writes a file per step: gradients, parameters before and after, the optimizer's state and the buffers after."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -37,25 +45,26 @@ class Recorder:
         self._gradients: list[torch.Tensor | None] = []
         self._before: list[torch.Tensor] = []
 
-    def before_step(self, step: int, optimizer: int, parameters: tuple[NamedTensor, ...]) -> None:
+    def before_step(self, step: int, optimizer: int, stepping: Stepping) -> None:
         """Keep what the optimizer is about to see."""
-        self._gradients = [_gradient(p.tensor) for p in parameters]
-        self._before = [p.tensor.detach().clone() for p in parameters]
+        self._gradients = [_gradient(p.tensor) for p in stepping.parameters]
+        self._before = [p.tensor.detach().clone() for p in stepping.parameters]
 
-    def after_step(self, step: int, optimizer: int, parameters: tuple[NamedTensor, ...]) -> None:
+    def after_step(self, step: int, optimizer: int, stepping: Stepping) -> None:
         """Write the step down."""
         record = {
             "optimizer": optimizer,
-            "names": [p.name for p in parameters],
             "gradients": self._gradients,
             "before": self._before,
-            "after": [p.tensor.detach() for p in parameters],
+            "after": [p.tensor.detach() for p in stepping.parameters],
+            "state": {s.name: s.tensor.detach() for s in stepping.state()},
+            "buffers": {b.name: b.tensor.detach() for b in stepping.buffers()},
         }
         torch.save(record, self._directory / f"{step}.pt")
 
 
 class Comparer:
-    """Measures each step against the reference's, and sets the parameters to the reference's after it."""
+    """Measures each step against the reference's, and sets what the step changed to the reference's after it."""
 
     def __init__(self, directory: Path, out: Path) -> None:
         self._directory = directory
@@ -63,13 +72,14 @@ class Comparer:
         self._seen: set[int] = set()
         self._record: dict[str, Any] | None = None
 
-    def before_step(self, step: int, optimizer: int, parameters: tuple[NamedTensor, ...]) -> None:
+    def before_step(self, step: int, optimizer: int, stepping: Stepping) -> None:
         """Compare gradients; at an optimizer's first step its parameters too."""
         path = self._directory / f"{step}.pt"
         self._record = torch.load(path, weights_only=True) if path.exists() else None
         if self._record is None:
             return
-        if self._record["optimizer"] != optimizer or len(self._record["names"]) != len(parameters):
+        parameters = stepping.parameters
+        if self._record["optimizer"] != optimizer or len(self._record["before"]) != len(parameters):
             self._write(step, "gradient", parameters[0].name if parameters else "", float("inf"))
             self._record = None
             return
@@ -81,39 +91,73 @@ class Comparer:
         reference = self._record["gradients"]
         self._compare(step, "gradient", parameters, gradients, reference, reference)
 
-    def after_step(self, step: int, optimizer: int, parameters: tuple[NamedTensor, ...]) -> None:
-        """Compare the updated parameters, then go on from the reference's."""
+    def after_step(self, step: int, optimizer: int, stepping: Stepping) -> None:
+        """Compare what the step left, then go on from the reference's."""
         if self._record is None:
             return
         after = self._record["after"]
         updates = [b.to(a.device) - a for a, b in zip(self._record["before"], after, strict=True)]
+        parameters = stepping.parameters
         self._compare(step, "update", parameters, [p.tensor for p in parameters], after, updates)
-        with torch.no_grad():
-            for parameter, value in zip(parameters, after, strict=True):
-                parameter.tensor.copy_(value)
+        _set(parameters, after)
+        self._compare_named(step, "optimizer state", stepping.state(), self._record["state"])
+        self._compare_named(step, "buffer", [_alone(b) for b in stepping.buffers()], self._record["buffers"])
+
+    def _compare_named(
+        self, step: int, quantity: Compared, tensors: Sequence[NamedTensor], reference: dict[str, torch.Tensor]
+    ) -> None:
+        """Compare what both runs have under a name, and set it to the reference's."""
+        shared = [t for t in tensors if t.name in reference and reference[t.name].shape == t.tensor.shape]
+        expected = [reference[t.name] for t in shared]
+        self._compare(step, quantity, shared, [t.tensor for t in shared], expected, expected)
+        _set(shared, expected)
 
     def _compare(
         self,
         step: int,
         quantity: Compared,
-        parameters: tuple[NamedTensor, ...],
-        found: list[Any],
-        expected: list[Any],
-        scales: list[Any],
+        tensors: Sequence[NamedTensor],
+        found: Values,
+        expected: Values,
+        scales: Values,
     ) -> None:
         """Write the norm of each difference over the norm of `scales` in its layer."""
         layers: dict[str, float] = {}
-        for parameter, scale in zip(parameters, scales, strict=True):
-            layers[parameter.layer] = layers.get(parameter.layer, 0.0) + _norm(scale) ** 2
-        for parameter, a, b in zip(parameters, found, expected, strict=True):
+        for tensor, scale in zip(tensors, scales, strict=True):
+            layers[tensor.layer] = layers.get(tensor.layer, 0.0) + _norm(scale) ** 2
+        for tensor, a, b in zip(tensors, found, expected, strict=True):
             norm = _norm(a if b is None else b if a is None else a.detach().to(b.device) - b)
-            scale = layers[parameter.layer] ** 0.5
+            scale = layers[tensor.layer] ** 0.5
             # A layer without gradient in the reference: whatever is found is infinitely more.
             difference = norm / scale if scale > 0 else 0.0 if norm == 0 else float("inf")
-            self._write(step, quantity, parameter.name, difference)
+            self._write(step, quantity, tensor.name, difference)
 
     def _write(self, step: int, quantity: Compared, tensor: str, difference: float) -> None:
         self._out.write(json.dumps(asdict(TensorDifference(step, quantity, tensor, difference))) + "\n")
+
+
+class LastStep:
+    """Remembers what was stepped, of a run that is not compared step by step."""
+
+    def __init__(self) -> None:
+        self._stepping: dict[int, Stepping] = {}
+
+    def before_step(self, step: int, optimizer: int, stepping: Stepping) -> None:
+        """Nothing to see yet."""
+
+    def after_step(self, step: int, optimizer: int, stepping: Stepping) -> None:
+        """Remember."""
+        self._stepping[optimizer] = stepping
+
+    def statistics(self) -> StatisticsKept:
+        """The running statistics of BatchNorm, as they are now."""
+        kept = {
+            f"{optimizer}:{buffer.name}": tuple(buffer.tensor.detach().double().flatten().tolist())
+            for optimizer, stepping in self._stepping.items()
+            for buffer in stepping.buffers()
+            if buffer.name.endswith(("running_mean", "running_var"))
+        }
+        return StatisticsKept(tuple(kept.items()))
 
 
 def read_differences(path: Path) -> tuple[TensorDifference, ...]:
@@ -131,5 +175,22 @@ def _gradient(parameter: torch.Tensor) -> torch.Tensor | None:
     return gradient.to_dense() if gradient.is_sparse else gradient.clone()
 
 
+def _alone(buffer: NamedTensor) -> NamedTensor:
+    """A buffer as a layer of its own: a count of batches says nothing of the size of a mean."""
+    return NamedTensor(buffer.name, buffer.name, buffer.tensor)
+
+
+def _set(tensors: Sequence[NamedTensor], values: Sequence[torch.Tensor]) -> None:
+    with torch.no_grad():
+        for tensor, value in zip(tensors, values, strict=True):
+            tensor.tensor.copy_(value)
+
+
 def _norm(tensor: torch.Tensor | None) -> float:
-    return 0.0 if tensor is None else float(torch.linalg.vector_norm(tensor.detach(), dtype=torch.float64))
+    if tensor is None:
+        return 0.0
+    tensor = tensor.detach()
+    if not tensor.is_floating_point() and not tensor.is_complex():
+        tensor = tensor.double()
+    dtype = torch.complex128 if tensor.is_complex() else torch.float64
+    return float(torch.linalg.vector_norm(tensor, dtype=dtype))

@@ -14,16 +14,13 @@ _COLOURS: dict[Answer, str] = {"equivalent": "green", "not-equivalent": "red", "
 
 def show(result: Verification, console: Console) -> None:
     """Print a verification for a reader."""
-    answer = result.verdict.replace("-", " ").upper()
-    if result.verdict == "equivalent" and "BatchNorm" in result.neutralised:
-        answer += " with synchronised BatchNorm"
-    answers = [("Verdict", answer), ("Why", result.why), ("Next", result.next)]
+    answers = [("Verdict", answer(result)), ("Why", result.why), ("Next", result.next)]
     if not console.is_terminal:
-        for name, value in [*answers, *_evidence(result)]:
+        for name, value in [*answers, *evidence(result)]:
             console.print(f"{name}: {value}", soft_wrap=True, highlight=False, markup=False)
         return
     colour = _COLOURS[result.verdict]
-    rows: list[RenderableType] = [_grid(answers, "bold", f"bold {colour}"), Text(), _grid(_evidence(result), "dim", "")]
+    rows: list[RenderableType] = [_grid(answers, "bold", f"bold {colour}"), Text(), _grid(evidence(result), "dim", "")]
     console.print(Panel(Group(*rows), border_style=colour, title="hora verify"))
 
 
@@ -37,14 +34,26 @@ def _grid(rows: list[tuple[str, str]], names: str, first: str) -> Table:
     return grid
 
 
-def _evidence(result: Verification) -> list[tuple[str, str]]:
+def answer(result: Verification) -> str:
+    """The verdict in the words of a report."""
+    words = result.verdict.replace("-", " ").upper()
+    normalised = result.verdict == "equivalent" and "BatchNorm" in result.neutralised
+    return f"{words} with synchronised BatchNorm" if normalised else words
+
+
+def evidence(result: Verification) -> list[tuple[str, str]]:
+    """What the verdict rests on, as names and values."""
     rows = []
     if result.steps:
         rows.append(("compared", f"{result.workers} workers with one, {result.steps} steps, in {result.precision}"))
     if result.max_relative_difference is not None:
         rows.append(("largest difference", f"{result.max_relative_difference:.1e} of a layer's gradient"))
     if result.noise_floor is not None:
-        rows.append(("noise floor", f"{result.noise_floor:.1e} (one worker, batches permuted within)"))
+        how = "one worker, batches permuted within" if result.coverage else "taken: no batches are known to permute"
+        rows.append(("noise floor", f"{result.noise_floor:.1e} ({how})"))
+    if result.statistics_drift is not None:
+        drift = f"{result.statistics_drift:.1e} between workers, each normalising its own slice"
+        rows.append(("BatchNorm's statistics", drift))
     if result.cause is not None:
         rows.append(("cause", result.cause))
     if result.neutralised:

@@ -8,7 +8,17 @@ from typing import Literal
 Answer = Literal["equivalent", "not-equivalent", "cannot-tell"]
 Precision = Literal["float64", "float32"]
 Quantity = Literal[
-    "samples", "steps", "initial parameters", "gradient", "update", "learning rate", "loss", "printed", "failure"
+    "samples",
+    "steps",
+    "initial parameters",
+    "gradient",
+    "update",
+    "optimizer state",
+    "buffer",
+    "learning rate",
+    "printed",
+    "files",
+    "failure",
 ]
 
 STATUS: dict[Answer, int] = {"equivalent": 0, "not-equivalent": 1, "cannot-tell": 3}
@@ -41,6 +51,39 @@ class Difference:
 
 
 @dataclass(frozen=True)
+class Step:
+    """One optimizer step: its largest difference of a gradient that is judged, and the loss on one and on several.
+
+    The loss of several workers is the mean of what their backwards start from; it is shown and not judged.
+    """
+
+    step: int
+    difference: float | None
+    loss: float | None
+    loss_of_several: float | None
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One parameter: the largest difference of its gradient over all steps, its floor, and the most that would pass."""
+
+    name: str
+    difference: float
+    floor: float
+    allowed: float | None
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """One training pass: its samples on one worker, and how many each of several was handed in the free run."""
+
+    loader: str
+    number: int
+    samples: int
+    by_worker: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Verification:
     """The answer, its evidence, and what to do next.
 
@@ -62,10 +105,15 @@ class Verification:
         Randomness inside the model that was switched off for the comparison, and BatchNorm if it was synchronised.
     unjudged
         Tensors that are noise: their own floor is too high for a difference to mean anything.
+    statistics_drift
+        How far BatchNorm's running statistics of the workers lie apart at the end of the run in which each normalises
+        its own slice, as the script has it; None without BatchNorm.
     first_difference, cause
         Where they part, and the code of the rule that explains it, None where no rule does.
     remarks
         What else the reader has to know.
+    by_step, by_tensor, coverage
+        The evidence in full.
     """
 
     verdict: Answer
@@ -81,6 +129,10 @@ class Verification:
     first_difference: Difference | None = None
     cause: str | None = None
     remarks: tuple[str, ...] = ()
+    statistics_drift: float | None = None
+    by_step: tuple[Step, ...] = ()
+    by_tensor: tuple[Tensor, ...] = ()
+    coverage: tuple[Coverage, ...] = ()
 
     @property
     def status(self) -> int:

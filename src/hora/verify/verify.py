@@ -5,16 +5,16 @@ from __future__ import annotations
 import ast
 import tempfile
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 from hora.errors import HoraError
-from hora.verify.judge import Evidence, judge
+from hora.verify.comparison import Runs, answer
 from hora.verify.preload import preloaded
-from hora.verify.result import Precision, Verification
-from hora.verify.runs import Run, Runner, Script
+from hora.verify.result import Verification
+from hora.verify.runs import Runner, Script
 
-PERMUTATIONS = (1, 2, 3)
 STEPS = 20
 
 
@@ -56,9 +56,35 @@ def verify(
     HoraError
         For a file that is not a Python script, fewer than one worker, or a script that cannot be converted.
     """
+    (result,) = verify_each(
+        original,
+        converted,
+        workers=[workers],
+        args=args,
+        steps=steps,
+        seed=seed,
+        timeout=timeout,
+        progress=progress,
+    )
+    return result
+
+
+def verify_each(
+    original: Path,
+    converted: Path | None = None,
+    *,
+    workers: Sequence[int],
+    args: Sequence[str] = (),
+    steps: int = STEPS,
+    seed: int = 0,
+    timeout: float = 600.0,
+    progress: Callable[[str], None] = lambda _: None,
+) -> tuple[Verification, ...]:
+    """Answer as `verify` does for each of several numbers of workers; the one worker runs once for all of them."""
     asked = f"verify {original}"
-    if workers < 1:
-        raise HoraError(asked, f"{workers} workers to compare with one", "Ask for at least one: -n 2")
+    for number in workers:
+        if number < 1:
+            raise HoraError(asked, f"{number} workers to compare with one", "Ask for at least one: -n 2")
     if steps < 2:
         raise HoraError(asked, f"{steps} steps, and two epochs have to end", "Ask for at least two: --steps 20")
     for path in (original, converted):
@@ -79,92 +105,26 @@ def verify(
             seed=seed,
             timeout=timeout,
         ) as runner,
+        ThreadPoolExecutor(max_workers=2) as pool,
     ):
-        gathered = _gather(runner, one, several, workers, progress)
-    if isinstance(gathered, Verification):
-        return gathered
-    command = f"hora run -n {workers} {converted or 'CONVERTED.py'} {' '.join(args)}".strip()
-    if converted is None:
-        command = f"hora convert {original} -o CONVERTED.py && {command}"
-    return judge(gathered, next_command=command)
-
-
-def _gather(
-    runner: Runner, one: Script, several: Script, workers: int, progress: Callable[[str], None]
-) -> Evidence | Verification:
-    """Run everything that the verdict needs; a verdict where already the original cannot be run."""
-    with ThreadPoolExecutor(max_workers=3) as pool:
+        runs = Runs(runner, pool, one, several, progress)
         try:
-            free = pool.submit(runner.run, "free", several, workers, free=True)
-            gathered = _compared(runner, one, several, workers, "float64", free, pool, progress)
-            if gathered is None:
-                progress("float64 does not work here")
-                gathered = _compared(runner, one, several, workers, "float32", free, pool, progress)
-            if isinstance(gathered, Verification):
-                runner.stop()
+            free = {number: pool.submit(runner.run, f"free-{number}", several, number, free=True) for number in workers}
+            results = []
+            for number in workers:
+                command = f"hora run -n {number} {converted or 'CONVERTED.py'} {' '.join(args)}".strip()
+                if converted is None:
+                    command = f"hora convert {original} -o CONVERTED.py && {command}"
+                results.append(answer(runs, number, free[number], next_command=command))
+                if results[-1].verdict == "cannot-tell" and not results[-1].by_step:
+                    # Nothing to compare with: the other numbers of workers get the same answer.
+                    runner.stop()
+                    return tuple(replace(results[-1], workers=number) for number in workers)
         except BaseException:
             # The pool waits for its threads, and they for their workers.
             runner.stop()
             raise
-    assert gathered is not None, "the runs in float32 decide"
-    return gathered
-
-
-def _compared(
-    runner: Runner,
-    one: Script,
-    several: Script,
-    workers: int,
-    precision: Precision,
-    free: Future[Run],
-    pool: ThreadPoolExecutor,
-    progress: Callable[[str], None],
-) -> Evidence | Verification | None:
-    """Run the reference and what is held against it in one precision; None where float64 is what makes them fail."""
-    double = precision == "float64"
-    progress(f"one worker, {precision}: the reference")
-    reference = runner.run(f"reference-{precision}", one, 1, records=True, float64=double)
-    if reference.failed and double:
-        return None
-    unusable = _unusable(reference, workers)
-    if unusable is not None:
-        return unusable
-    progress(f"{workers} workers on the same batches, and one on permuted ones for the noise floor")
-    replay = reference.training_passes()
-    replayed = pool.submit(
-        runner.run, f"replayed-{precision}", several, workers, compares=True, float64=double, replay=replay
-    )
-    permuted = tuple(
-        runner.run(
-            f"permuted-{precision}-{seed}", one, 1, compares=True, float64=double, replay=replay, permutation=seed
-        )
-        for seed in PERMUTATIONS
-    )
-    evidence = Evidence(reference, permuted, free.result(), replayed.result(), precision)
-    return None if double and evidence.replayed.failed and not evidence.free.failed else evidence
-
-
-def _unusable(reference: Run, workers: int) -> Verification | None:
-    """The answer where the original gives nothing to compare with."""
-
-    def cannot_tell(why: str, next_: str) -> Verification:
-        return Verification("cannot-tell", why, next_, workers, len(reference.steps()), precision="float32")
-
-    if reference.failed:
-        last = (reference.error or "no message").strip().splitlines()[-1]
-        return cannot_tell(
-            f"the original script itself fails on one worker: {last}", "Run it with plain python and mend that first"
-        )
-    if not reference.steps():
-        return cannot_tell(
-            "no optimizer steps in the original script as it was run", "Give the arguments that make it train, after --"
-        )
-    if not reference.training_passes():
-        return cannot_tell(
-            "its batches do not come from a DataLoader over numbered samples: they cannot be recorded and dealt again",
-            "Put the samples behind a map-style Dataset and a DataLoader",
-        )
-    return None
+    return tuple(results)
 
 
 def _check_script(asked: str, path: Path) -> None:

@@ -7,9 +7,10 @@ import sys
 from pathlib import Path
 
 from hora.script import StepListener, TraceWriter, observe
+from hora.script.events import FilesWritten
 from hora.script.scratch import Scratch
 from hora.verify.job import Job, differences_path, trace_path
-from hora.verify.reference import Comparer, Recorder
+from hora.verify.reference import Comparer, LastStep, Recorder
 
 
 def main(job_path: Path) -> int:
@@ -17,15 +18,21 @@ def main(job_path: Path) -> int:
     job = Job.read(job_path)
     directory = Path(job.directory)
     rank = int(os.environ.get("RANK", "0"))
-    listener: StepListener | None = None
+    listener: StepListener
     if job.records:
         listener = Recorder(Path(job.reference))
     elif job.compares:
         listener = Comparer(Path(job.reference), differences_path(directory, rank))
+    else:
+        listener = LastStep()
     trace = TraceWriter(trace_path(directory, rank))
     os.chdir(job.work)
-    with Scratch(Path(job.mirror), free=(directory, Path(job.reference))).guarding():
+    scratch = Scratch(Path(job.mirror), free=(directory, Path(job.reference)))
+    with scratch.guarding():
         ended = observe(Path(job.script), job.args, trace.write, job.knobs(rank), listener)
+    trace.write(FilesWritten(tuple(scratch.written)))
+    if isinstance(listener, LastStep):
+        trace.write(listener.statistics())
     trace.close()
     if ended.error is not None:
         print(ended.error, file=sys.stderr)

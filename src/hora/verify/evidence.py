@@ -1,0 +1,115 @@
+"""The runs of a verification, and what they show in full: step by step, tensor by tensor, pass by pass."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from hora.script.events import BackwardRan, BatchLoaded, OptimizerStepped, StatisticsKept
+from hora.verify.floor import Floor
+from hora.verify.reference import TensorDifference
+from hora.verify.result import Coverage, Precision, Step, Tensor
+from hora.verify.runs import Run
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One worker, its repetitions (on permuted batches, where those are known), several workers free and replayed."""
+
+    reference: Run
+    permuted: tuple[Run, ...]
+    free: Run
+    replayed: Run
+    precision: Precision
+
+
+def worst(runs: Iterable[Run]) -> list[TensorDifference]:
+    """For each tensor of each step, the largest difference over all workers of all runs, in order of steps."""
+    largest: dict[tuple[int, str, str], TensorDifference] = {}
+    for run in runs:
+        for differences in run.differences:
+            for found in differences:
+                key = found.step, found.quantity, found.tensor
+                if key not in largest or not found.difference <= largest[key].difference:
+                    largest[key] = found
+    return sorted(largest.values(), key=lambda found: found.step)
+
+
+def by_step(evidence: Evidence, floor: Floor) -> tuple[Step, ...]:
+    """What each step shows."""
+    found: dict[int, float] = {}
+    for difference in worst([evidence.replayed]):
+        if difference.quantity == "gradient" and floor.judges(difference):
+            found[difference.step] = max(found.get(difference.step, 0.0), difference.difference)
+    one = _losses(evidence.reference, 0)
+    several = [_losses(evidence.replayed, rank) for rank in range(evidence.replayed.workers)]
+    return tuple(
+        Step(step.step, found.get(step.step), one.get(step.step), _mean([losses.get(step.step) for losses in several]))
+        for step in evidence.reference.steps()
+    )
+
+
+def by_tensor(evidence: Evidence, floor: Floor) -> tuple[Tensor, ...]:
+    """What each parameter's gradient shows."""
+    found: dict[str, TensorDifference] = {}
+    for difference in worst([evidence.replayed]):
+        name = difference.tensor
+        if difference.quantity == "gradient" and (name not in found or difference.difference > found[name].difference):
+            found[name] = difference
+    return tuple(
+        Tensor(name, d.difference, floor.of(d), floor.allowed(d) if floor.judges(d) else None)
+        for name, d in found.items()
+    )
+
+
+def coverage(evidence: Evidence) -> tuple[Coverage, ...]:
+    """Who was handed how many samples of each training pass."""
+    handed = [
+        {(batch.loader, batch.number, batch.index): len(batch.samples) for batch in evidence.free.of(BatchLoaded, rank)}
+        for rank in range(evidence.free.workers)
+    ]
+    return tuple(
+        Coverage(
+            loader,
+            number,
+            sum(map(len, batches)),
+            tuple(sum(count for key, count in own.items() if key[:2] == (loader, number)) for own in handed),
+        )
+        for loader, number, batches in evidence.reference.training_passes()
+    )
+
+
+def statistics_drift(free: Run) -> float | None:
+    """How far BatchNorm's running statistics of worker 0 and another lie apart, at most; None where none is.
+
+    Means on the scale of the standard deviations that they are used with, variances on their own.
+    """
+    kept = [dict(next(free.of(StatisticsKept, rank), StatisticsKept(())).buffers) for rank in range(free.workers)]
+    drifts = []
+    for other in kept[1:]:
+        for name, values in other.items():
+            own = kept[0].get(name, ())
+            variances = kept[0].get(name.replace("running_mean", "running_var"), ())
+            scale = math.sqrt(math.fsum(variances)) if name.endswith("running_mean") else math.hypot(*own)
+            if len(values) == len(own) and scale:
+                drifts.append(math.dist(values, own) / scale)
+    return max(drifts, default=None)
+
+
+def _losses(run: Run, rank: int) -> dict[int, float]:
+    """By optimizer step, the sum of what the backwards before it started from."""
+    losses: dict[int, float] = {}
+    pending: float | None = None
+    for event in run.events[rank]:
+        if isinstance(event, BackwardRan) and event.loss is not None:
+            pending = event.loss + (pending or 0.0)
+        elif isinstance(event, OptimizerStepped) and pending is not None:
+            losses[event.step] = pending
+            pending = None
+    return losses
+
+
+def _mean(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known and len(known) == len(values) else None
