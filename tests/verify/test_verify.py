@@ -103,6 +103,12 @@ def test_a_worker_that_stays_behind_is_a_finding(edited):
     result = verify(TINY, broken, workers=2, steps=8, timeout=15)
     assert result.verdict == "not-equivalent"
     assert result.first_difference.quantity == "failure"
+    lines = broken.read_text().splitlines()
+    waiting = lines.index("        (loss * loader.weight).backward()") + 1
+    asleep = lines.index("        time.sleep(600 * hvd.rank())") + 1
+    assert (
+        f"the workers hang in step 0, run as it is: worker 0 in line {waiting}, worker 1 in line {asleep}" in result.why
+    )
 
 
 @pytest.mark.parametrize(

@@ -90,3 +90,8 @@ def trace_path(directory: Path, rank: int) -> Path:
 def differences_path(directory: Path, rank: int) -> Path:
     """Where worker `rank` writes its differences from the reference."""
     return directory / f"differences-{rank}.jsonl"
+
+
+def stack_path(directory: Path, rank: int) -> Path:
+    """Where worker `rank` writes the lines that it is at when it is asked to end."""
+    return directory / f"stack-{rank}.txt"

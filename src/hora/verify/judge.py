@@ -121,10 +121,14 @@ def _failure(run: Run, how: str) -> Finding | None:
     if not run.failed:
         return None
     failure = run.result.first_failure
-    who = "the workers" if failure is None else f"worker {failure.rank}"
-    last = (run.error or "no message").strip().splitlines()[-1]
     step = min(len(run.steps(rank)) for rank in range(run.workers))
-    return Difference("failure", step, None, None, None, f"{who} failed in step {step}, run {how}: {last}"), None
+    if failure is None:
+        at = ", ".join(f"worker {rank} in line {line}" for rank, line in enumerate(run.lines) if line is not None)
+        detail = f"the workers hang in step {step}, run {how}{': ' + at if at else ''}"
+    else:
+        last = (run.error or "no message").strip().splitlines()[-1]
+        detail = f"worker {failure.rank} failed in step {step}, run {how}: {last}"
+    return Difference("failure", step, None, None, None, detail), None
 
 
 def _unequal_start(free: Run) -> Finding | None:

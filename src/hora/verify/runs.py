@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -17,7 +18,7 @@ from hora.launch.zygote import Zygote
 from hora.script.events import BatchLoaded, Event, OptimizerStepped, PassPlanned, Printed, RunEnded
 from hora.script.mirror import Mirror
 from hora.script.trace import read_trace
-from hora.verify.job import Job, PlannedPass, differences_path, trace_path
+from hora.verify.job import Job, PlannedPass, differences_path, stack_path, trace_path
 from hora.verify.reference import TensorDifference, read_differences
 
 _E = TypeVar("_E", bound=Event)
@@ -44,6 +45,8 @@ class Run:
     events: tuple[tuple[Event, ...], ...]
     differences: tuple[tuple[TensorDifference, ...], ...]
     result: RunResult
+    lines: tuple[int | None, ...] = ()
+    """For each worker the line of the script that it was at when it was asked to end, None where it was not."""
 
     def of(self, kind: type[_E], rank: int = 0) -> Iterator[_E]:
         """The events of one kind that a worker saw, in order."""
@@ -182,7 +185,7 @@ class Runner:
             command, workers, env=env, timeout=self._timeout, stop=self._stop, on_notice=_unheard, start=start
         )
         shutil.rmtree(mirror.root, ignore_errors=True)
-        return _read(here, workers, result)
+        return _read(here, workers, result, staged)
 
 
 def _threads() -> dict[str, str]:
@@ -194,11 +197,18 @@ def _unheard(notice: str) -> None:
     """The launcher's remarks on its workers are no part of the verdict."""
 
 
-def _read(here: Path, workers: int, result: RunResult) -> Run:
+def _read(here: Path, workers: int, result: RunResult, staged: Path) -> Run:
     ranks = range(workers)
     events = tuple(read_trace(trace_path(here, rank)) for rank in ranks)
     differences = tuple(read_differences(differences_path(here, rank)) for rank in ranks)
-    return Run(workers, events, differences, result)
+    return Run(workers, events, differences, result, tuple(_line(stack_path(here, rank), staged) for rank in ranks))
+
+
+def _line(stack: Path, staged: Path) -> int | None:
+    """The innermost line of the script in what `faulthandler` has written, the most recent call first."""
+    text = stack.read_text(encoding="utf-8", errors="replace") if stack.exists() else ""
+    found = re.search(rf'File "{re.escape(str(staged))}", line (\d+)', text)
+    return int(found[1]) if found else None
 
 
 def stage(script: Script, mirror: Mirror) -> tuple[Path, Path]:

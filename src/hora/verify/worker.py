@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
+import signal
 import sys
 from pathlib import Path
 
 from hora.script import StepListener, TraceWriter, observe
 from hora.script.events import FilesWritten
 from hora.script.scratch import Scratch
-from hora.verify.job import Job, differences_path, trace_path
+from hora.verify.job import Job, differences_path, stack_path, trace_path
 from hora.verify.reference import Comparer, LastStep, Recorder
 
 
@@ -26,6 +28,8 @@ def main(job_path: Path) -> int:
     else:
         listener = LastStep()
     trace = TraceWriter(trace_path(directory, rank))
+    # Opened here and never closed: the signal may come at any time.
+    faulthandler.register(signal.SIGTERM, open(stack_path(directory, rank), "w"), chain=True)  # noqa: SIM115
     os.chdir(job.work)
     scratch = Scratch(Path(job.mirror), free=(directory, Path(job.reference)))
     with scratch.guarding():
