@@ -20,6 +20,30 @@ from torch.utils.data._utils.fetch import _MapDatasetFetcher
 @contextmanager
 def drawn_per_sample(note: Callable[[str], None]) -> Iterator[None]:
     """Seed the generators by the sample's index while a sample is made; `note` is told if one drew from them."""
+    fetch = _MapDatasetFetcher.fetch
+    _patch(note)
+    try:
+        yield
+    finally:
+        _MapDatasetFetcher.fetch = fetch  # type: ignore[method-assign]
+
+
+class SeededWorker:
+    """A loader's `worker_init_fn` that draws per sample in a worker process too, also in one that is not a fork."""
+
+    def __init__(self, own: Callable[[int], None] | None) -> None:
+        self._own = own
+
+    def __call__(self, worker: int) -> None:
+        """Patch this process, a loader's worker."""
+        if not hasattr(_MapDatasetFetcher.fetch, "per_sample"):
+            # What happens in a worker process cannot be told from here, and is not needed to compare.
+            _patch(_unheard)
+        if self._own is not None:
+            self._own(worker)
+
+
+def _patch(note: Callable[[str], None]) -> None:
     fetch: Callable[[Any, Any], Any] = _MapDatasetFetcher.fetch
 
     def fetched(fetcher: Any, indices: Any) -> Any:
@@ -29,16 +53,16 @@ def drawn_per_sample(note: Callable[[str], None]) -> Iterator[None]:
         for index in indices:
             with _own_stream(int(index)) as drew:
                 samples.append(fetcher.dataset[index])
-            # What happens in a loader's worker process cannot be told from here, and is not needed to compare.
             if drew() and get_worker_info() is None:
                 note("random numbers of the data, drawn per sample")
         return fetcher.collate_fn(samples)
 
+    fetched.per_sample = True  # type: ignore[attr-defined]
     _MapDatasetFetcher.fetch = fetched  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        _MapDatasetFetcher.fetch = fetch  # type: ignore[method-assign]
+
+
+def _unheard(_what: str) -> None:
+    pass
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from typing import Any
 
 from torch.utils.data import DataLoader, IterableDataset
 
+from hora.script.augmentation import SeededWorker
 from hora.script.events import BatchLoaded, Event, PassBegan, PassPlanned, Samples
 from hora.script.knobs import Knobs
 from hora.script.precision import in_float64
@@ -87,6 +88,8 @@ class Passes:
             fetched: Iterable[Any] = source
         else:
             fetched = _Planned(source, self, walked, cut=True)
+        if self._knobs.neutralise and loader.num_workers and not isinstance(loader.worker_init_fn, SeededWorker):
+            loader.worker_init_fn = SeededWorker(loader.worker_init_fn)
         # The loader keeps its own sampler for whoever asks; only the iterator made here reads through the tap.
         loader.__dict__["batch_sampler"] = _Tap(fetched, walked)
         try:

@@ -13,8 +13,9 @@ from statistics import median
 from hora.verify.reference import Compared, TensorDifference
 from hora.verify.result import Precision
 
-# A tensor that noise alone moves by this share of its layer's gradient cannot be judged (a bias in front of BatchNorm).
-NOISE = 1e-2
+# A tensor that noise alone moves by this share of its layer's gradient cannot be judged (a bias in front of BatchNorm):
+# with the margin below, what passes would be as large as what a sample left out of a batch makes.
+NOISE = 1e-4
 # Several workers add in another order than any permutation within a batch does: a sum of partial sums.
 MARGIN = 100.0
 # Single precision decides a ReLU or a maximum differently where two correct computations straddle its kink; one
