@@ -4,12 +4,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 from waiting import PATIENCE, eventually, is_there
 
+from hora.errors import HoraError
 from hora.launch.local import run
 from hora.launch.zygote import Zygote
 
@@ -104,6 +106,7 @@ def test_workers_do_not_outlive_whoever_asked_for_them(tmp_path):
         "import os, pathlib, time\npathlib.Path(os.environ['RANK']).write_text(str(os.getpid()))\ntime.sleep(60)\n"
     )
     code = """
+from hora.errors import HoraError
 from hora.launch.local import run
 from hora.launch.zygote import Zygote
 with Zygote([], {}) as zygote:
@@ -122,8 +125,18 @@ def test_a_zygote_that_is_gone_is_said():
     with Zygote([], {}) as zygote:
         zygote._process.kill()
         zygote._process.wait()
-        with pytest.raises(Exception, match=r"worker 0 could not be started"):
+        with pytest.raises(HoraError, match=r"worker 0 could not be started"):
             run(["job"], 1, start=zygote.start, timeout=PATIENCE)
+
+
+def test_imports_that_nobody_waits_for_any_more(tmp_path):
+    (tmp_path / "slow.py").write_text("import time\ntime.sleep(60)\n")
+    with Zygote(["slow"], {"PYTHONPATH": str(tmp_path)}) as zygote:
+        threading.Timer(0.3, zygote.give_up).start()
+        began = time.monotonic()
+        with pytest.raises(HoraError, match=r"worker 0 could not be started"):
+            run(["job"], 1, start=zygote.start, timeout=PATIENCE)
+        assert time.monotonic() - began < PATIENCE
 
 
 def test_runs_at_once(zygote, tmp_path):

@@ -47,6 +47,7 @@ class Zygote:
     def __init__(self, modules: Sequence[str], env: Mapping[str, str]) -> None:
         self._modules, self._env = modules, env
         self._one_request = threading.Lock()
+        self._has_answered = False
 
     def __enter__(self) -> Zygote:
         self._socket, served = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -94,7 +95,14 @@ class Zygote:
             raise OSError("the process that forks the workers has ended") from error
         finally:
             os.close(status_end)
-        return ForkedProcess(status)
+        forked = ForkedProcess(status)
+        self._has_answered = True
+        return forked
+
+    def give_up(self) -> None:
+        """Do not wait for the imports to end: a `start` that does, in whichever thread, raises OSError."""
+        if not self._has_answered:
+            self._process.kill()
 
 
 class ForkedProcess:
@@ -219,7 +227,10 @@ def _tell(fd: int, number: int) -> None:
 def _become(request: _Request) -> None:
     """Run the module, as ``python -m`` would in the environment asked for."""
     os.setsid()
-    os.write(request.guard, f"+ {os.getpid()}\n".encode())
+    try:
+        os.write(request.guard, f"+ {os.getpid()}\n".encode())
+    except BrokenPipeError:  # whoever asked for it is gone
+        os._exit(1)
     empty = os.open(os.devnull, os.O_RDONLY)
     for fd, standard in ((empty, 0), (request.out, 1), (request.err, 2)):
         os.dup2(fd, standard)

@@ -133,6 +133,8 @@ class Runner:
     def stop(self) -> None:
         """End the runs that are under way, in whichever threads, and those that come."""
         self._stop.request()
+        for zygote in self._zygotes.values():
+            zygote.give_up()
 
     def run(
         self,
