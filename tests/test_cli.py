@@ -104,6 +104,24 @@ def test_verify_as_json(tmp_path):
     assert result["neutralised"] == []
     assert result["first_difference"] is None
     assert result["cause"] is None
+    assert len(result["by_step"]) == 4
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        (["-n", "0"], "0 workers to compare with one"),
+        (["-n", "two"], "verify -n two: that is no number of workers"),
+        (["-n", "2", "--steps", "1"], "1 steps, and two epochs have to end"),
+        (["-n", "2", "--html", "absent/page.html"], "there is no directory"),
+    ],
+)
+def test_verify_says_what_is_wrong_with_its_options(tmp_path, given, found):
+    done = hora("verify", *given, DIGITS, cwd=tmp_path)
+    assert done.returncode == 2
+    assert found in done.stderr
+    assert len(done.stderr.splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
 
 
