@@ -46,6 +46,14 @@ class BatchLoaded:
 
 
 @dataclass(frozen=True)
+class PassEnded:
+    """A pass has no more batches."""
+
+    loader: str
+    number: int
+
+
+@dataclass(frozen=True)
 class BackwardRan:
     """A backward ended; `loss` is the value it started from, None where that was not one number."""
 
@@ -114,6 +122,7 @@ Event = (
     PassBegan
     | PassPlanned
     | BatchLoaded
+    | PassEnded
     | BackwardRan
     | OptimizerBegan
     | OptimizerStepped

@@ -34,6 +34,8 @@ class Knobs:
         The run ends when it asks for one training batch (or, without a loader, one optimizer step) more than this.
     pass_length
         Each pass over a loader is cut to this many batches, of which the last is the pass's own last one.
+    by_steps
+        Let the run end by its optimizer steps alone and cut no pass: for a script whose batches are in no loader.
     seed
         State that all generators of random numbers have when the script starts.
     replay
@@ -50,6 +52,7 @@ class Knobs:
     steps: int
     pass_length: int
     seed: int
+    by_steps: bool = False
     replay: Replay = field(default_factory=lambda: Replay({}))
     neutralise: bool = False
     float64: bool = False

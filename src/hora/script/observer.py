@@ -111,7 +111,8 @@ class Observer:
     def _before_step(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
         # A subclass that calls super().step() passes here twice; only the innermost, the last before a post hook,
         # counts.
-        if self._about_to_step is not optimizer and not self._passes.training and self._steps >= self._knobs.steps:
+        by_steps = self._knobs.by_steps or not self._passes.training
+        if self._about_to_step is not optimizer and by_steps and self._steps >= self._knobs.steps:
             raise StopRun
         self._about_to_step = optimizer
         index, stepped = self._known(optimizer)

@@ -19,7 +19,7 @@ from typing import Any
 from torch.utils.data import DataLoader, IterableDataset
 
 from hora.script.augmentation import SeededWorker
-from hora.script.events import BatchLoaded, Event, PassBegan, PassPlanned, Samples
+from hora.script.events import BatchLoaded, Event, PassBegan, PassEnded, PassPlanned, Samples
 from hora.script.knobs import Knobs
 from hora.script.precision import in_float64
 from hora.torch.deal import DealtBatchSampler
@@ -67,7 +67,7 @@ class Passes:
 
     def length(self, own: int) -> int:
         """Tell how many batches a pass of `own` batches has under observation."""
-        return min(own, self._knobs.pass_length)
+        return own if self._knobs.by_steps else min(own, self._knobs.pass_length)
 
     def walk(self, loader: DataLoader[Any], original: Callable[[DataLoader[Any]], Iterator[Any]]) -> Iterator[Any]:
         """Begin a pass over `loader`, whose own `__iter__` is `original`."""
@@ -120,11 +120,17 @@ class Passes:
     def loaded(self, walked: _Walked, index: int) -> None:
         """Report that a batch reaches the script, and end the run when it has had enough of them."""
         if walked.name in self._training:
-            if self._training_batches >= self._knobs.steps:
+            if self._training_batches >= self._knobs.steps and not self._knobs.by_steps:
                 raise StopRun
             self._training_batches += 1
         self._last_loaded = walked.name
         self._emit(BatchLoaded(walked.name, walked.number, index, walked.handed.popleft()))
+
+    def ended(self, walked: _Walked) -> None:
+        """Report that a pass is over; what steps now steps on something else, unless it lags behind its loader."""
+        if self._last_loaded == walked.name and walked.name not in self._training:
+            self._last_loaded = None
+        self._emit(PassEnded(walked.name, walked.number))
 
     def _drawn(self, own: Iterable[Any]) -> tuple[list[list[int]], int, int]:
         """Draw a whole pass, as the script would for its random numbers too; shorten it.
@@ -135,7 +141,7 @@ class Passes:
         last: list[int] | None = None
         samples, distinct = 0, set[int]()
         for batch in own:
-            if last is not None and len(first) < self._knobs.pass_length - 1:
+            if last is not None and (self._knobs.by_steps or len(first) < self._knobs.pass_length - 1):
                 first.append(last)
             last = [int(sample) for sample in batch]
             samples += len(last)
@@ -205,7 +211,11 @@ class _Watched:
         return self
 
     def __next__(self) -> Any:
-        batch = next(self._iterator)
+        try:
+            batch = next(self._iterator)
+        except StopIteration:
+            self._passes.ended(self._walked)
+            raise
         self._passes.loaded(self._walked, self._index)
         self._index += 1
         return in_float64(batch) if self._passes.float64 else batch

@@ -14,7 +14,13 @@ _PERMUTATIONS = (1, 2, 3)
 
 
 class Runs:
-    """The runs of one script: those of one worker in each precision, kept, and those of several against them."""
+    """The runs of one script: those of one worker in each precision, kept, and those of several against them.
+
+    Attributes
+    ----------
+    by_steps
+        No loader hands out what the script trains on: its runs end by their optimizer steps.
+    """
 
     def __init__(
         self,
@@ -27,15 +33,24 @@ class Runs:
         self._runner, self._pool, self._one, self._several, self._progress = runner, pool, one, several, progress
         self._reference: dict[Precision, Run] = {}
         self._repeated: dict[Precision, tuple[Run, ...]] = {}
+        self._free: dict[tuple[int, bool], Future[Run]] = {}
+        self.by_steps = False
 
     def reference(self, precision: Precision) -> Run:
         """One worker, and what it computes in each step."""
         if precision not in self._reference:
             self._progress(f"one worker, {precision}: the reference")
-            self._reference[precision] = self._runner.run(
-                f"reference-{precision}", self._one, 1, records=True, float64=precision == "float64"
-            )
+            run = self._recorded(f"reference-{precision}", precision)
+            if run.steps() and not run.failed and not run.training_passes() and not self.by_steps:
+                self.by_steps = True
+                run = self._recorded(f"reference-{precision}-by-steps", precision)
+            self._reference[precision] = run
         return self._reference[precision]
+
+    def _recorded(self, name: str, precision: Precision) -> Run:
+        return self._runner.run(
+            name, self._one, 1, records=True, float64=precision == "float64", by_steps=self.by_steps
+        )
 
     def repeated(self, precision: Precision) -> tuple[Run, ...]:
         """One worker on the same batches, permuted within."""
@@ -50,6 +65,7 @@ class Runs:
                     float64=precision == "float64",
                     replay=replay,
                     permutation=seed,
+                    by_steps=self.by_steps,
                 )
                 for seed in _PERMUTATIONS
             )
@@ -67,28 +83,39 @@ class Runs:
             compares=True,
             float64=precision == "float64",
             replay=replay,
+            by_steps=self.by_steps,
         )
 
+    def free(self, workers: int) -> Future[Run]:
+        """Several workers as they are."""
+        key = workers, self.by_steps
+        if key not in self._free:
+            name = f"free-{workers}{'-by-steps' if self.by_steps else ''}"
+            self._free[key] = self._pool.submit(
+                self._runner.run, name, self._several, workers, free=True, by_steps=self.by_steps
+            )
+        return self._free[key]
 
-def answer(runs: Runs, workers: int, free: Future[Run], *, next_command: str) -> Verification:
+
+def answer(runs: Runs, workers: int, *, next_command: str) -> Verification:
     """Compare in double precision, or in single where double is what makes the runs fail."""
     if not runs.reference("float64").failed:
-        evidence = _evidence(runs, "float64", workers, free)
+        evidence = _evidence(runs, "float64", workers)
         if isinstance(evidence, Verification):
             return evidence
         if not evidence.replayed.failed or evidence.free.failed:
             return judge(evidence, next_command=next_command)
-    evidence = _evidence(runs, "float32", workers, free)
+    evidence = _evidence(runs, "float32", workers)
     return evidence if isinstance(evidence, Verification) else judge(evidence, next_command=next_command)
 
 
-def _evidence(runs: Runs, precision: Precision, workers: int, free: Future[Run]) -> Evidence | Verification:
+def _evidence(runs: Runs, precision: Precision, workers: int) -> Evidence | Verification:
     reference = runs.reference(precision)
     unusable = _unusable(reference, workers)
     if unusable is not None:
         return unusable
     replayed = runs.replayed(precision, workers)
-    return Evidence(reference, runs.repeated(precision), free.result(), replayed.result(), precision)
+    return Evidence(reference, runs.repeated(precision), runs.free(workers).result(), replayed.result(), precision)
 
 
 def _unusable(reference: Run, workers: int) -> Verification | None:

@@ -29,6 +29,8 @@ class Job:
         Where the reference's steps are.
     records
         This run is the reference: it writes its steps there. Else `compares` tells whether it is held against it.
+    by_steps
+        As `Knobs.by_steps`.
     seed_by_worker
         Each worker starts with random numbers of its own, so that what the script does not equalise shows.
     replay
@@ -48,6 +50,7 @@ class Job:
     steps: int
     pass_length: int
     seed: int
+    by_steps: bool
     seed_by_worker: bool
     neutralise: bool
     float64: bool
@@ -74,6 +77,7 @@ class Job:
         return Knobs(
             steps=self.steps,
             pass_length=self.pass_length,
+            by_steps=self.by_steps,
             seed=self.seed + (1 + rank if self.seed_by_worker else 0),
             replay=Replay(recorded, self.permutation),
             neutralise=self.neutralise,

@@ -15,7 +15,7 @@ from hora.launch import local
 from hora.launch.result import RunResult
 from hora.launch.stop import Stop
 from hora.launch.zygote import Zygote
-from hora.script.events import BatchLoaded, Event, OptimizerStepped, PassPlanned, Printed, RunEnded
+from hora.script.events import BatchLoaded, Event, OptimizerStepped, PassEnded, PassPlanned, Printed, RunEnded
 from hora.script.mirror import Mirror
 from hora.script.trace import read_trace
 from hora.verify.job import Job, PlannedPass, differences_path, stack_path, trace_path
@@ -91,6 +91,8 @@ class Run:
                 training[loaded] = None
             elif isinstance(event, BatchLoaded):
                 loaded = (event.loader, event.number)
+            elif isinstance(event, PassEnded) and loaded not in training:
+                loaded = None
         return tuple(planned[key] for key in training if key in planned)
 
 
@@ -148,6 +150,7 @@ class Runner:
         float64: bool = False,
         replay: Sequence[PlannedPass] = (),
         permutation: int | None = None,
+        by_steps: bool = False,
     ) -> Run:
         """Run `script` on `workers`; `free` lets it draw its own batches and dropout, from unequal random states."""
         here = self._directory / name
@@ -168,6 +171,7 @@ class Runner:
             steps=self._steps,
             pass_length=max(1, self._steps // 2),
             seed=self._seed,
+            by_steps=by_steps,
             seed_by_worker=free,
             neutralise=not free,
             float64=float64,

@@ -109,13 +109,14 @@ def verify_each(
     ):
         runs = Runs(runner, pool, one, several, progress)
         try:
-            free = {number: pool.submit(runner.run, f"free-{number}", several, number, free=True) for number in workers}
+            for number in workers:
+                runs.free(number)
             results = []
             for number in workers:
                 command = f"hora run -n {number} {converted or 'CONVERTED.py'} {' '.join(args)}".strip()
                 if converted is None:
                     command = f"hora convert {original} -o CONVERTED.py && {command}"
-                results.append(answer(runs, number, free[number], next_command=command))
+                results.append(answer(runs, number, next_command=command))
                 if results[-1].verdict == "cannot-tell" and not results[-1].by_step:
                     # Nothing to compare with: the other numbers of workers get the same answer.
                     runner.stop()
