@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import random
 import weakref
+import zlib
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from hora.script.augmentation import SeededWorker
 from hora.script.events import BatchLoaded, Event, PassBegan, PassEnded, PassPlanned, Samples
 from hora.script.knobs import Knobs
 from hora.script.precision import in_float64
+from hora.script.randomness import seed_everything
 from hora.torch.deal import DealtBatchSampler
 
 # A sampler that draws more samples than this in one pass is taken for endless and not walked to its end.
@@ -124,6 +126,10 @@ class Passes:
                 raise StopRun
             self._training_batches += 1
         self._last_loaded = walked.name
+        if self._knobs.neutralise:
+            # What a step draws for its global batch is then alike in every run, whatever its loaders drew before.
+            place = f"{self._knobs.seed} {walked.name} {walked.number} {index}"
+            seed_everything(zlib.crc32(place.encode()))
         self._emit(BatchLoaded(walked.name, walked.number, index, walked.handed.popleft()))
 
     def ended(self, walked: _Walked) -> None:

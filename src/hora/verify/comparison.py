@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from hora.verify.evidence import Evidence
+from hora.verify.evidence import Evidence, worst
+from hora.verify.floor import Floor
 from hora.verify.judge import judge
 from hora.verify.result import Precision, Verification
 from hora.verify.runs import Run, Runner, Script
@@ -32,7 +33,7 @@ class Runs:
     ) -> None:
         self._runner, self._pool, self._one, self._several, self._progress = runner, pool, one, several, progress
         self._reference: dict[Precision, Run] = {}
-        self._repeated: dict[Precision, tuple[Run, ...]] = {}
+        self._repeated: dict[Precision, tuple[tuple[Run, ...], bool]] = {}
         self._free: dict[tuple[int, bool], Future[Run]] = {}
         self.by_steps = False
 
@@ -52,24 +53,34 @@ class Runs:
             name, self._one, 1, records=True, float64=precision == "float64", by_steps=self.by_steps
         )
 
-    def repeated(self, precision: Precision) -> tuple[Run, ...]:
-        """One worker on the same batches, permuted within."""
+    def repeated(self, precision: Precision) -> tuple[tuple[Run, ...], bool]:
+        """One worker on the same batches, and whether they are permuted within.
+
+        Where nearly every gradient is noise because of the permutation, and none without it, the script pairs samples
+        with random numbers by their places, as one that adds noise to images does; they then keep their places.
+        """
         if precision not in self._repeated:
-            replay = self.reference(precision).training_passes()
-            self._repeated[precision] = tuple(
-                self._runner.run(
-                    f"permuted-{precision}-{seed}",
-                    self._one,
-                    1,
-                    compares=True,
-                    float64=precision == "float64",
-                    replay=replay,
-                    permutation=seed,
-                    by_steps=self.by_steps,
-                )
-                for seed in _PERMUTATIONS
-            )
+            permuted = tuple(self._again(precision, seed) for seed in _PERMUTATIONS)
+            if not self.reference(precision).training_passes():
+                self._repeated[precision] = permuted, False
+            elif not _mostly_noise(precision, permuted):
+                self._repeated[precision] = permuted, True
+            else:
+                same = (self._again(precision, None),)
+                self._repeated[precision] = (permuted, True) if _mostly_noise(precision, same) else (same, False)
         return self._repeated[precision]
+
+    def _again(self, precision: Precision, permutation: int | None) -> Run:
+        return self._runner.run(
+            f"repeated-{precision}-{permutation}",
+            self._one,
+            1,
+            compares=True,
+            float64=precision == "float64",
+            replay=self.reference(precision).training_passes(),
+            permutation=permutation,
+            by_steps=self.by_steps,
+        )
 
     def replayed(self, precision: Precision, workers: int) -> Future[Run]:
         """Several workers on the same batches."""
@@ -115,7 +126,15 @@ def _evidence(runs: Runs, precision: Precision, workers: int) -> Evidence | Veri
     if unusable is not None:
         return unusable
     replayed = runs.replayed(precision, workers)
-    return Evidence(reference, runs.repeated(precision), runs.free(workers).result(), replayed.result(), precision)
+    repeated, permuted = runs.repeated(precision)
+    return Evidence(reference, repeated, permuted, runs.free(workers).result(), replayed.result(), precision)
+
+
+def _mostly_noise(precision: Precision, runs: tuple[Run, ...]) -> bool:
+    """Whether the gradients of more tensors than not differ between correct runs as much as between wrong ones."""
+    floor = Floor.measured(precision, worst(runs), permuted=True)
+    gradients = sum(quantity == "gradient" for quantity, _ in floor.tensors)
+    return 2 * len(floor.unjudged) > gradients
 
 
 def _unusable(reference: Run, workers: int) -> Verification | None:

@@ -15,10 +15,20 @@ from hora.verify.runs import Run
 
 @dataclass(frozen=True)
 class Evidence:
-    """One worker, its repetitions (on permuted batches, where those are known), several workers free and replayed."""
+    """The runs of one worker, and of several free and replayed.
+
+    Attributes
+    ----------
+    repeated
+        One worker again, on its own batches.
+    permuted
+        Whether the samples of those changed places within each batch. They do not where no batch is known, or where
+        the script pairs the samples with random numbers of its own.
+    """
 
     reference: Run
-    permuted: tuple[Run, ...]
+    repeated: tuple[Run, ...]
+    permuted: bool
     free: Run
     replayed: Run
     precision: Precision

@@ -51,8 +51,7 @@ _WHAT: dict[Compared, tuple[str, str]] = {
 def judge(evidence: Evidence, *, next_command: str) -> Verification:
     """Weigh the evidence; `next_command` is what to do after a clean verdict."""
     reference, replayed = evidence.reference, evidence.replayed
-    permuted = bool(reference.training_passes())
-    floor = Floor.measured(evidence.precision, worst(evidence.permuted), permuted=permuted)
+    floor = Floor.measured(evidence.precision, worst(evidence.repeated), permuted=evidence.permuted)
     gradients = [d for d in worst([replayed]) if d.quantity == "gradient" and floor.judges(d)]
     base = Verification(
         verdict="equivalent",
@@ -62,6 +61,7 @@ def judge(evidence: Evidence, *, next_command: str) -> Verification:
         steps=len(reference.steps()),
         max_relative_difference=max((d.difference for d in gradients), default=None),
         noise_floor=floor.largest,
+        permuted=evidence.permuted,
         precision=evidence.precision,
         neutralised=_unique(end.neutralised for run in (reference, replayed) for end in run.ended()),
         unjudged=floor.unjudged,
@@ -83,10 +83,8 @@ def judge(evidence: Evidence, *, next_command: str) -> Verification:
             cause=cause,
         )
     if not gradients:
-        why = (
-            "every gradient is noise: one worker on the same batches, permuted within, already computes something else"
-        )
-        advice = "Make the script deterministic: its data or its model draw random numbers in the order of the samples"
+        why = "every gradient is noise: one worker on the same batches already computes something else when repeated"
+        advice = "Make the script deterministic: seed what it draws, and see torch.use_deterministic_algorithms"
         return replace(base, verdict="cannot-tell", why=why, next=advice)
     normalised = " with synchronised BatchNorm" if "BatchNorm" in base.neutralised else ""
     why = f"{base.workers} workers compute what one worker computes{normalised}, in each of {base.steps} steps"
@@ -231,8 +229,8 @@ def _uneven_steps(evidence: Evidence) -> set[int]:
 
 
 def _printed(evidence: Evidence) -> Finding | None:
-    permuted = [run.printed() for run in evidence.permuted]
-    found = printed.first_difference(evidence.reference.printed(), permuted, evidence.replayed.printed())
+    repeated = [run.printed() for run in evidence.repeated]
+    found = printed.first_difference(evidence.reference.printed(), repeated, evidence.replayed.printed())
     if found is None:
         return None
     expected, line = (repr(text.strip()) if text is not None else "nothing" for text in found)
@@ -246,7 +244,7 @@ def _files(evidence: Evidence) -> Finding | None:
     def left(run: Run, rank: int = 0) -> tuple[str, ...]:
         return next(run.of(FilesWritten, rank), FilesWritten(())).paths
 
-    steady = [path for path in left(evidence.reference) if all(path in left(run) for run in evidence.permuted)]
+    steady = [path for path in left(evidence.reference) if all(path in left(run) for run in evidence.repeated)]
     for path in steady:
         writers = [rank for rank in range(evidence.free.workers) if path in left(evidence.free, rank)]
         if len(writers) > 1:

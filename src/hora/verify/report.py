@@ -49,7 +49,7 @@ def evidence(result: Verification) -> list[tuple[str, str]]:
     if result.max_relative_difference is not None:
         rows.append(("largest difference", f"{result.max_relative_difference:.1e} of a layer's gradient"))
     if result.noise_floor is not None:
-        how = "one worker, batches permuted within" if result.coverage else "taken: no batches are known to permute"
+        how = "one worker, batches permuted within" if result.permuted else "taken for it: no batch can be permuted"
         rows.append(("noise floor", f"{result.noise_floor:.1e} ({how})"))
     if result.statistics_drift is not None:
         drift = f"{result.statistics_drift:.1e} between workers, each normalising its own slice"

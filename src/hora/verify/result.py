@@ -98,7 +98,8 @@ class Verification:
     max_relative_difference
         The largest difference of a gradient on its layer's scale, over all steps; None if none was compared.
     noise_floor
-        The largest such difference between two correct runs of one worker, whose batches are permuted within.
+        The largest such difference between two correct runs of one worker, whose batches are permuted within; where
+        that cannot be (not `permuted`), what is taken for it.
     precision
         In which precision gradients were compared.
     neutralised
@@ -123,6 +124,7 @@ class Verification:
     steps: int
     max_relative_difference: float | None = None
     noise_floor: float | None = None
+    permuted: bool = True
     precision: Precision = "float64"
     neutralised: tuple[str, ...] = ()
     unjudged: tuple[str, ...] = ()
