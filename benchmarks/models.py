@@ -45,7 +45,8 @@ class WideBlock(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         hidden = F.relu(self.norm1(x))
         around = x if self.shortcut is None else self.shortcut(hidden)
-        return around + self.conv2(F.relu(self.norm2(self.conv1(hidden))))
+        out: torch.Tensor = around + self.conv2(F.relu(self.norm2(self.conv1(hidden))))
+        return out
 
 
 def wide_resnet(depth: int = 16, factor: int = 4, classes: int = 10) -> nn.Module:
@@ -104,5 +105,5 @@ TASKS = {
     "mlp-6m": Task(stack(1000, 6), vectors(1000), F.mse_loss, 512),
     "small": Task(stack(100, 400, bias=False), vectors(100), F.mse_loss, 32),
     "wideresnet": Task(wide_resnet, images, F.cross_entropy, 8),
-    "transformer": Task(Transformer, text, F.cross_entropy, 8),
+    "transformer": Task(Transformer, text, F.cross_entropy, 4),
 }

@@ -110,8 +110,8 @@ def connect(rank: int, size: int, made: list[str]) -> int:
     """Make the namespace of a worker with its device; return the switch's end of it."""
     space, device = f"hora-{os.getpid()}-{rank}", f"hora{os.getpid()}.{rank}"
     tap = open_tap(device)
-    ip("netns", "add", space)
     made.append(space)
+    ip("netns", "add", space)
     ip("link", "set", device, "address", f"02:00:00:00:00:{rank:02x}", "netns", space, "name", "eth0")
     ip("-n", space, "address", "add", f"{address(rank)}/24", "dev", "eth0")
     ip("-n", space, "link", "set", "lo", "up")
@@ -136,19 +136,24 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     made: list[str] = []
     try:
-        switch = Switch([connect(rank, options.workers, made) for rank in range(options.workers)], options.mbit, options.ms)
+        switch = Switch(
+            [connect(rank, options.workers, made) for rank in range(options.workers)], options.mbit, options.ms
+        )
         # The frames of busy workers must not wait for the workers.
         os.nice(-10)
         print(*made, flush=True)
         switch.serve(until=sys.stdin.fileno())
-        print(f"dropped {switch.dropped} frames", file=sys.stderr)
+        if switch.dropped:
+            print(f"the switch dropped {switch.dropped} frames", file=sys.stderr)
     except KeyboardInterrupt:
         pass
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         for space in made:
-            ip("netns", "delete", space)
+            # It is not there if it was interrupted while it was made.
+            with contextlib.suppress(subprocess.CalledProcessError):
+                ip("netns", "delete", space)
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""How long a training step takes with Hora, with torch's DDP, with Horovod where it is installed, and on its own.
+"""How long a training step takes with Hora, with torch's DDP, and without any communication.
 
     python benchmarks/optimizer_step.py --workers 2
     python benchmarks/optimizer_step.py --workers 4 --models mlp-6m --network --mbit 1000 --ms 1     (root, Linux)
@@ -16,11 +16,12 @@ import argparse
 import contextlib
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +31,15 @@ from rich.table import Table
 
 WORKER = Path(__file__).with_name("steps.py")
 MODELS = ("mlp", "small", "wideresnet", "transformer")
-CONTESTANTS = ("hora", "ddp", "ddp 4 MB", "ddp as view", "horovod", "alone")
+# With these, memory that is freed goes back at once, so that what is resident is what is in use.
+GIVE_BACK = {"MALLOC_MMAP_THRESHOLD_": 16384, "MALLOC_TRIM_THRESHOLD_": 16384}
+CONTESTANTS = ("hora", "ddp", "ddp 4 MB", "ddp as view", "alone")
 
 
 def main() -> None:
     options = parse()
+    # As Ctrl-C does, this ends the workers and the network on the way out.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     results = []
     with contextlib.ExitStack() as stack:
         spaces = stack.enter_context(slow_network(options.workers, options.mbit, options.ms)) if options.network else []
@@ -81,12 +86,13 @@ def run(options: argparse.Namespace, model: str, names: Sequence[str], spaces: S
             "bytes_per_second": options.mbit * 125_000 if options.network else None,
             "out": str(out),
         }
-        launch(options.workers, [sys.executable, str(WORKER), json.dumps(job)], spaces)
+        variables = GIVE_BACK if options.memory else {}
+        launch(options.workers, [sys.executable, str(WORKER), json.dumps(job)], spaces, variables)
         result: dict[str, Any] = json.loads(out.read_text())
         return result
 
 
-def launch(workers: int, command: Sequence[str], spaces: Sequence[str]) -> None:
+def launch(workers: int, command: Sequence[str], spaces: Sequence[str], more: Mapping[str, object]) -> None:
     """Run a command as each worker, in its namespace if there are any; end all when one fails."""
     processes: list[subprocess.Popen[bytes]] = []
     try:
@@ -103,14 +109,11 @@ def launch(workers: int, command: Sequence[str], spaces: Sequence[str]) -> None:
                 "MASTER_PORT": port,
                 "OMP_NUM_THREADS": 1,
                 "HORA_TIMEOUT_SECONDS": 120,
-                # Memory that is freed goes back at once, so that resident memory is what is in use.
-                "MALLOC_MMAP_THRESHOLD_": 16384,
-                "MALLOC_TRIM_THRESHOLD_": 16384,
+                **more,
             }
-            if not any("memory\": true" in part for part in command):
-                del variables["MALLOC_MMAP_THRESHOLD_"], variables["MALLOC_TRIM_THRESHOLD_"]
             if spaces:
-                variables["GLOO_SOCKET_IFNAME"] = "eth0"
+                # Addresses have no names in these namespaces, of which torch would warn.
+                variables |= {"GLOO_SOCKET_IFNAME": "eth0", "TORCH_CPP_LOG_LEVEL": "ERROR"}
             inside = ["ip", "netns", "exec", spaces[rank]] if spaces else []
             env = os.environ | {name: str(value) for name, value in variables.items()}
             processes.append(subprocess.Popen([*inside, *command], env=env))

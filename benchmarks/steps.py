@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import statistics
 import sys
 import time
@@ -44,29 +43,22 @@ def main() -> None:
     torch.manual_seed(hvd.rank())
     batch = task.batch(job["samples"] or task.samples)
     before = resident_mb()
-    steps = {name: step for name in job["contestants"] if (step := contestant(name, task, batch)) is not None}
+    steps = {name: contestant(name, task, batch) for name in job["contestants"]}
     for step in steps.values():
         for _ in range(WARM_UP_STEPS):
             step()
-    if job["memory"]:
-        measured = [Step(name, None, None, (None, None), peak_mb(step) - before) for name, step in steps.items()]
-        bound = None
-    else:
-        times = {name: [] for name in steps}
-        repeats = {name: max(1, round(SAMPLE_SECONDS / sample(step, 1))) for name, step in steps.items()}
-        names = list(steps)
-        for number in range(job["pairs"]):
-            # Each starts as often as the others.
-            for name in names[number % len(names) :] + names[: number % len(names)]:
-                times[name].append(sample(steps[name], repeats[name]))
-        measured = [summary(name, times) for name in names]
-        bound = None
     parameters = list(task.build().parameters())
     megabytes = sum(parameter.nbytes for parameter in parameters) / 1e6
     bandwidth = job["bytes_per_second"] or measure_bandwidth()
     wire_ms = 2 * (hvd.size() - 1) / hvd.size() * megabytes * 1e9 / bandwidth
-    if not job["memory"] and "alone" in times:
-        bound = max(1e3 * statistics.median(times["alone"]), wire_ms)
+    bound_ms = None
+    if job["memory"]:
+        measured = [Step(name, None, None, (None, None), peak_mb(step) - before) for name, step in steps.items()]
+    else:
+        times = take_turns(steps, job["pairs"])
+        measured = [summary(name, times) for name in times]
+        if "alone" in times:
+            bound_ms = max(1e3 * statistics.median(times["alone"]), wire_ms)
     if hvd.rank() == 0:
         result = {
             "model": job["model"],
@@ -74,14 +66,25 @@ def main() -> None:
             "megabytes": megabytes,
             "gigabytes_per_second": bandwidth / 1e9,
             "wire_ms": wire_ms,
-            "bound_ms": bound,
+            "bound_ms": bound_ms,
             "steps": [asdict(step) for step in measured],
         }
         Path(job["out"]).write_text(json.dumps(result))
 
 
-def contestant(name: str, task: Task, batch: tuple[torch.Tensor, torch.Tensor]) -> Callable[[], None] | None:
-    """Return a training step; None where the library is not installed."""
+def take_turns(steps: dict[str, Callable[[], None]], pairs: int) -> dict[str, list[float]]:
+    """Return the seconds of each contestant's steps; each is as often the first."""
+    repeats = {name: max(1, round(SAMPLE_SECONDS / sample(step, 1))) for name, step in steps.items()}
+    times: dict[str, list[float]] = {name: [] for name in steps}
+    names = list(steps)
+    for number in range(pairs):
+        for name in names[number % len(names) :] + names[: number % len(names)]:
+            times[name].append(sample(steps[name], repeats[name]))
+    return times
+
+
+def contestant(name: str, task: Task, batch: tuple[torch.Tensor, torch.Tensor]) -> Callable[[], None]:
+    """Return a training step."""
     torch.manual_seed(0)
     network = task.build()
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-4)
@@ -94,24 +97,11 @@ def contestant(name: str, task: Task, batch: tuple[torch.Tensor, torch.Tensor]) 
         model = DistributedDataParallel(network, bucket_cap_mb=4)
     elif name == "ddp as view":
         model = DistributedDataParallel(network, gradient_as_bucket_view=True)
-    elif name == "horovod":
-        try:
-            import horovod.torch as horovod
-        except ImportError:
-            return None
-        for variable in ("RANK", "LOCAL_RANK"):
-            os.environ[f"HOROVOD_{variable}"] = os.environ[variable]
-        os.environ["HOROVOD_SIZE"], os.environ["HOROVOD_LOCAL_SIZE"] = (
-            os.environ["WORLD_SIZE"],
-            os.environ["LOCAL_WORLD_SIZE"],
-        )
-        horovod.init()
-        optimizer = horovod.DistributedOptimizer(optimizer, named_parameters=network.named_parameters())
     inputs, targets = batch
 
     def step() -> None:
         optimizer.zero_grad()
-        task.loss(model(inputs), targets).backward()
+        task.loss(model(inputs), targets).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
 
     return step
@@ -153,9 +143,9 @@ def measure_bandwidth() -> float:
     for _ in range(5):
         dist.barrier()
         start = time.perf_counter()
-        work = dist.isend(out, (rank + 1) % size)
-        dist.recv(into, (rank - 1) % size)
-        work.wait()
+        for work in (dist.isend(out, (rank + 1) % size), dist.irecv(into, (rank - 1) % size)):
+            if work is not None:
+                work.wait()
         best = max(best, out.nbytes / float(hvd.allreduce(time.perf_counter() - start, op=hvd.Max)))
     return best
 

@@ -120,6 +120,29 @@ def gan():
         of_generator.step()
 
 
+def gan_compressed():
+    """The generator's pass falls into the critic's window, and is zeroed before the critic's own two backwards."""
+    torch.manual_seed(0)
+    generator, critic = nn.Linear(4, 6), network()
+    compression = hvd.Compression.fp16
+    of_generator = sgd(generator, compression=compression)
+    of_critic = sgd(critic, compression=compression, backward_passes_per_step=2)
+    for step, (real, _) in enumerate(data(4)):
+        noise, real = own(torch.randn(BATCH, 4)), own(real)
+        if step % 2:
+            critic.zero_grad()
+        else:
+            of_critic.zero_grad(set_to_none=False)
+        F.softplus(-critic(real)).mean().backward()
+        F.softplus(critic(generator(noise).detach())).mean().backward()
+        yield record(critic)
+        of_critic.step()
+        of_generator.zero_grad()
+        F.softplus(-critic(generator(noise))).mean().backward()
+        yield record(generator)
+        of_generator.step()
+
+
 def gan_with_a_frozen_critic():
     torch.manual_seed(0)
     generator, critic = nn.Linear(4, 6), network()
@@ -211,6 +234,20 @@ def unfreezing():
         optimizer.step()
 
 
+def unfreezing_in_a_window():
+    model = network()
+    model[0].requires_grad_(False)
+    optimizer = sgd(model, backward_passes_per_step=2)
+    for step, (x, y) in enumerate(data(4)):
+        optimizer.zero_grad()
+        F.mse_loss(model(own(x)), own(y)).backward()
+        if step == 1:
+            model[0].requires_grad_(True)
+        F.mse_loss(model(own(x)), own(y)).backward()
+        yield record(model)
+        optimizer.step()
+
+
 def all_frozen_at_first():
     model = network().requires_grad_(False)
     optimizer = sgd(model)
@@ -220,6 +257,23 @@ def all_frozen_at_first():
         F.mse_loss(model(own(x)), own(y)).backward()
         yield record(model)
         optimizer.step()
+
+
+def two_networks_in_either_order():
+    """One backward through two networks with an optimizer each; the order of their gradients differs by worker."""
+    torch.manual_seed(0)
+    networks = network(), network()
+    for each in networks:
+        each.unused = nn.Parameter(torch.ones(2))
+    optimizers = [sgd(each) for each in networks]
+    for x, y in data(3):
+        for optimizer in optimizers:
+            optimizer.zero_grad()
+        order = networks if hvd.rank() % 2 else networks[::-1]
+        sum(F.mse_loss(each(own(x)), own(y)) for each in order).backward()
+        yield record(*networks)
+        for optimizer in optimizers:
+            optimizer.step()
 
 
 def tied():

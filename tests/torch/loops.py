@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack, contextmanager
+from unittest import mock
+
 import torch
 from torch import nn
 
 import hora.torch as hvd
+from hora.torch import gradients, layout, reducer
 
 BATCH = 12
 
@@ -42,3 +46,17 @@ def network(features=6, width=20):
 
 def sgd(model, **options):
     return hvd.DistributedOptimizer(torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9), **options)
+
+
+@contextmanager
+def small_buckets(measured_step=reducer._MEASURED_STEP):
+    """Let even these networks have several buckets, which are measured and cut in time after a step."""
+    patches = (
+        mock.patch.multiple(layout, DEFAULT_BYTES=1024, _SMALLEST_PIECE=1, _CLEARLY_SOONER=float("inf")),
+        mock.patch.multiple(gradients, DEFAULT_BYTES=1024, _ONE_BUCKET_BYTES=0),
+        mock.patch.object(reducer, "_MEASURED_STEP", measured_step),
+    )
+    with ExitStack() as stack:
+        for patch in patches:
+            stack.enter_context(patch)
+        yield

@@ -28,11 +28,6 @@ from hora.torch.gathering import (
 from hora.torch.handles import poll, synchronize
 from hora.torch.optimizer import DistributedOptimizer
 from hora.torch.reducing import (
-    Average,
-    Max,
-    Min,
-    Product,
-    Sum,
     allreduce,
     allreduce_,
     allreduce_async,
@@ -42,6 +37,7 @@ from hora.torch.reducing import (
     grouped_allreduce_async,
     grouped_allreduce_async_,
 )
+from hora.torch.wire import Average, Max, Min, Product, Sum
 from hora.torch.world import (
     cross_rank,
     cross_size,

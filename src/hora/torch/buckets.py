@@ -10,64 +10,19 @@ The mean of the notes says whether the workers are at the same place.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 
 import torch
 import torch.distributed as dist
 
-from hora.errors import HoraError
 from hora.torch.compression import Compressor
 from hora.torch.engine import count_aliases
 
 _ALIGNMENT_BYTES = 64
 _NOTES = 3
-
-
-def bucket_bytes() -> int:
-    """Return how large a bucket grows: HORA_BUCKET_MB, 4 by default."""
-    text = os.environ.get("HORA_BUCKET_MB", "4")
-    try:
-        size = float(text)
-    except ValueError:
-        size = -1.0
-    if size <= 0:
-        raise HoraError("HORA_BUCKET_MB", f"found {text!r}, which is no size", "Set it to 4, say")
-    return int(size * 2**20)
-
-
-def layout(
-    parameters: Sequence[torch.Tensor], largest: int, groups: Sequence[Sequence[torch.Tensor]] = ()
-) -> list[list[int]]:
-    """Cut parameters into buckets, the last first, as backward makes their gradients in that order.
-
-    Parameters
-    ----------
-    parameters
-        The parameters, in the order of the optimizer.
-    largest
-        A bucket of one dtype and device closes when it has as many bytes.
-    groups
-        Parameters that share a bucket whatever its size, one for each dtype and device, a list for each bucket.
-
-    Returns
-    -------
-    list of list of int
-        The indices of each bucket's parameters, in the order in which the buckets fill.
-    """
-    group_of = {parameter: number for number, group in enumerate(groups) for parameter in group}
-    done: list[list[int]] = []
-    filling: dict[tuple[object, ...], list[int]] = {}
-    for index in reversed(range(len(parameters))):
-        parameter = parameters[index]
-        group = group_of.get(parameter)
-        kind = group, parameter.dtype, parameter.device
-        bucket = filling.setdefault(kind, [])
-        bucket.append(index)
-        if group is None and sum(parameters[i].nbytes for i in bucket) >= largest:
-            done.append(filling.pop(kind))
-    return done + list(filling.values())
+# Gradients that are so large on average are scaled one by one on their way in; smaller ones together, after it.
+_LARGE_BYTES = 2**18
 
 
 class Bucket:
@@ -114,8 +69,7 @@ class Bucket:
             # the model.
             self._allocate()
             fresh = list(range(len(self.parameters)))
-        self._fill(fresh)
-        self._flat.mul_(prescale)
+        self._fill(fresh, prescale)
         self._wire, _ = compression.compress(self._flat)
         wire = torch.view_as_real(self._wire) if self._wire.is_complex() else self._wire
         self._work = dist.all_reduce(wire, group=group, async_op=True)
@@ -140,6 +94,14 @@ class Bucket:
             gradient.data.copy_(view)
         self._graph_gradients.clear()
         return self._settle_absent() if self._absent else []
+
+    def take_over(self, before: Bucket) -> None:
+        """Hold the gradients that another bucket held."""
+        held = set(map(id, before._views))
+        for parameter, view in zip(self.parameters, self._views, strict=True):
+            if parameter.grad is not None and id(parameter.grad) in held:
+                view.copy_(parameter.grad)
+                parameter.grad = view
 
     def scale_set_by_hand(self, factor: float) -> None:
         """Multiply the gradients that never were in this bucket."""
@@ -197,8 +159,8 @@ class Bucket:
         """Count who holds a view."""
         return sys.getrefcount(self._views[index])
 
-    def _fill(self, fresh: Sequence[int]) -> None:
-        """Copy in the gradients that are not their views yet, and point the parameters at their views."""
+    def _fill(self, fresh: Sequence[int], scale: float) -> None:
+        """Copy in the gradients that are not their views yet, point the parameters at their views, and scale all."""
         self._absent.clear()
         sources, targets = [], []
         flags = [1.0] * len(self.parameters)
@@ -215,14 +177,20 @@ class Bucket:
                 self._graph_gradients.append((gradient, view))
             else:
                 self.parameters[index].grad = view
-        if sources:
-            torch._foreach_copy_(targets, sources)
         if self._absent or self.notes[-1] or self.device.type == "cpu":
             self._tail.copy_(torch.tensor([*flags, *self.notes]))
         else:
             # Copying from the host would wait for the device.
             self._tail[:-_NOTES].fill_(1.0)
             self._tail[-_NOTES:].zero_()
+        if self._flat.nbytes >= _LARGE_BYTES * len(self.parameters) and len(targets) == len(self.parameters):
+            for source, target in zip(sources, targets, strict=True):
+                torch.mul(source, scale, out=target)
+            self._tail.mul_(scale)
+        else:
+            if sources:
+                torch._foreach_copy_(targets, sources)
+            self._flat.mul_(scale)
 
     def _settle_absent(self) -> list[torch.Tensor]:
         """Give the parameters that had no gradient here the mean of those that had; return those that are sparse."""

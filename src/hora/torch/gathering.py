@@ -8,7 +8,8 @@ import torch
 import torch.distributed as dist
 
 from hora.torch.handles import Call, announce, check_name, describe, start, synchronize
-from hora.torch.reducing import Sum, allreduce
+from hora.torch.reducing import allreduce
+from hora.torch.wire import Sum
 from hora.torch.world import current
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,11 +13,16 @@ from torch.autograd.graph import Node, get_gradient_edge
 from torch.utils.hooks import RemovableHandle
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from hora.torch.buckets import Bucket, bucket_bytes, layout
+from hora.torch.buckets import Bucket
 from hora.torch.exchange import agree, exchange
-from hora.torch.world import World, current, new_group
+from hora.torch.layout import DEFAULT_BYTES, cut_as_measured, cut_by_size, fixed_bytes
+from hora.torch.probe import known_cost, measure_cost
+from hora.torch.world import World, current, is_initialized, new_group
 
 Named = Sequence[tuple[str, torch.Tensor]]
+
+# Gradients of no more bytes are reduced together.
+_ONE_BUCKET_BYTES = 2**20
 
 # Who has charge of a parameter: the optimizer that wrapped it last.
 _charge: Any = WeakTensorKeyDictionary()
@@ -31,6 +37,8 @@ class Gradients:
         What is going to be adopted.
     on_gradient
         Called with a parameter when a backward has made its gradient.
+    before_gradient
+        Called before a backward adds to a gradient, if given.
     summed
         Whether gradients are to be summed. Buckets hold means; a gradient that counts N times has the sum as its mean.
     sparse_as_dense
@@ -51,6 +59,7 @@ class Gradients:
         parameters: Sequence[torch.Tensor],
         on_gradient: Callable[[torch.Tensor], None],
         *,
+        before_gradient: Callable[[], None] | None,
         summed: bool,
         sparse_as_dense: bool,
     ) -> None:
@@ -59,6 +68,7 @@ class Gradients:
         self.buckets: list[Bucket] = []
         self.sparse: dict[torch.Tensor, None] = {}
         self._on_gradient = on_gradient
+        self._before_gradient = before_gradient
         self._summed = summed
         self._sparse_as_dense = sparse_as_dense
         self._names: dict[torch.Tensor, str] = {}
@@ -68,6 +78,7 @@ class Gradients:
         self._bucket_of: dict[torch.Tensor, Bucket] = {}
         self._untrained: dict[torch.Tensor, None] = {}
         self._given_up: dict[torch.Tensor, None] = {}
+        self._cut_by_script = False
 
     def adopt(
         self,
@@ -86,7 +97,7 @@ class Gradients:
         groups
             Parameters that share a bucket, a list for each bucket; the others are cut by size.
         number_of_buckets
-            How many buckets to cut the others into; 0 makes them HORA_BUCKET_MB large.
+            How many buckets to cut the others into; 0 leaves it to their size.
         sparse
             Whether the gradients are known to be sparse.
 
@@ -109,15 +120,48 @@ class Gradients:
             elif sparse:
                 self.sparse[parameter] = None
         trained = [parameter for _, parameter in named if parameter.requires_grad and not sparse]
-        largest = -(-sum(parameter.nbytes for parameter in trained) // number_of_buckets) if number_of_buckets else 0
-        self._add_buckets(trained, largest or bucket_bytes(), groups)
+        self._cut_by_script |= bool(groups) or number_of_buckets > 0
+        largest = fixed_bytes() or DEFAULT_BYTES
+        if number_of_buckets:
+            largest = max(1, -(-sum(parameter.nbytes for parameter in trained) // number_of_buckets))
+        # Backward makes the last ones' gradients first, as far as one can tell before it.
+        trained.reverse()
+        self._add_buckets(trained, cut_by_size(trained, largest, groups))
 
     def adopt_newly_trained(self) -> None:
         """Make buckets for the parameters that were frozen when they were adopted and are trained now."""
         fresh = self.newly_trained()
         for parameter in fresh:
             del self._untrained[parameter]
-        self._add_buckets(fresh, bucket_bytes())
+        self._add_buckets(fresh, cut_by_size(fresh, fixed_bytes() or DEFAULT_BYTES))
+
+    def rearrange(self, arrivals: Mapping[torch.Tensor, float]) -> None:
+        """Make the buckets anew, on all workers at once: in the order in which gradients come, as worker 0 saw it.
+
+        Parameters
+        ----------
+        arrivals
+            When this worker's gradients came, in seconds. Those that never came are put last.
+        """
+        parameters = [parameter for bucket in self.buckets for parameter in bucket.parameters]
+        if not parameters or not is_initialized() or current() is not self.world:
+            return
+        on_cpu = all(bucket.device.type == "cpu" for bucket in self.buckets)
+        small = sum(parameter.nbytes for parameter in parameters) <= _ONE_BUCKET_BYTES
+        # What an accelerator does, the host cannot time without waiting for it.
+        largest = fixed_bytes() or (DEFAULT_BYTES if small or not on_cpu else None)
+        wish = "keep" if self._cut_by_script else "cut" if largest or known_cost(self.world) else "measure"
+        # By the world's group: where loops have come apart, another worker may be reducing with this optimizer's.
+        [said, *_] = exchange(wish.encode(), "making the buckets of DistributedOptimizer anew")
+        if said == b"keep":
+            return
+        cost = measure_cost(self.world, self.group) if said == b"measure" else known_cost(self.world)
+        order = sorted(range(len(parameters)), key=lambda place: arrivals.get(parameters[place], math.inf))
+        last = max(arrivals.values(), default=0.0)
+        times = [arrivals.get(parameters[place], last) for place in order]
+        cut = cut_as_measured([parameters[p] for p in order], [time - times[0] for time in times], cost, largest)
+        self.buckets = []
+        self._add_buckets(parameters, [[order[place] for place in bucket] for bucket in cut])
 
     def newly_trained(self) -> list[torch.Tensor]:
         """List the parameters that were frozen when they were adopted and are trained now."""
@@ -126,6 +170,11 @@ class Gradients:
     def knows(self, parameter: torch.Tensor) -> bool:
         """Return whether this optimizer has charge of a parameter, or had."""
         return parameter in self._names or parameter in self._given_up
+
+    def blank(self) -> bool:
+        """Return whether no trained parameter has a gradient other than zero."""
+        held = (parameter.grad for parameter in self._names if parameter.requires_grad)
+        return not any(gradient is not None and bool(gradient.to_dense().any()) for gradient in held)
 
     def follow_world(self) -> bool:
         """Go over to the world of a later `init()`; return whether there is one."""
@@ -155,16 +204,19 @@ class Gradients:
         frozen = not parameter.requires_grad
         parameter.requires_grad_(True)
         handles = [parameter.register_post_accumulate_grad_hook(self._on_gradient)]  # type: ignore[no-untyped-call]
-        if self._summed:
+        if self._summed or self._before_gradient is not None:
             self._accumulators[parameter] = get_gradient_edge(parameter).node
-            handles.append(self._accumulators[parameter].register_prehook(self._count_n_times))
+            handles.append(self._accumulators[parameter].register_prehook(self._on_accumulation))
         self._hooks[parameter] = handles
         if frozen:
             parameter.requires_grad_(False)
 
-    def _count_n_times(self, gradients: tuple[torch.Tensor | None, ...]) -> tuple[torch.Tensor | None, ...]:
-        """Multiply gradients by the number of workers."""
-        return tuple(gradient if gradient is None else gradient * self.world.size for gradient in gradients)
+    def _on_accumulation(self, gradients: tuple[torch.Tensor | None, ...]) -> tuple[torch.Tensor | None, ...]:
+        """Multiply what is to be summed by the number of workers."""
+        if self._before_gradient is not None:
+            self._before_gradient()
+        factor = self.world.size if self._summed else 1
+        return tuple(gradient if gradient is None or factor == 1 else gradient * factor for gradient in gradients)
 
     def _give_up(self, parameter: torch.Tensor) -> None:
         """Give up a parameter that another optimizer takes charge of."""
@@ -184,18 +236,18 @@ class Gradients:
             rest = [other for other in bucket.parameters if other is not parameter]
             self.buckets[place : place + 1] = [self._make_bucket(rest)] if rest else []
 
-    def _add_buckets(
-        self, parameters: Sequence[torch.Tensor], largest: int, groups: Sequence[Sequence[torch.Tensor]] = ()
-    ) -> None:
-        """Make the buckets of parameters, laid out as worker 0 says."""
-        rows = exchange(json.dumps(layout(parameters, largest, groups)).encode(), "DistributedOptimizer", self.group)
-        for indices in json.loads(rows[0]):
-            self.buckets.append(self._make_bucket([parameters[index] for index in indices]))
+    def _add_buckets(self, parameters: Sequence[torch.Tensor], cut: list[list[int]]) -> None:
+        """Make the buckets of parameters, cut as worker 0 says."""
+        [cut_by_worker_0, *_] = exchange(json.dumps(cut).encode(), "DistributedOptimizer", self.group)
+        for places in json.loads(cut_by_worker_0):
+            self.buckets.append(self._make_bucket([parameters[place] for place in places]))
 
     def _make_bucket(self, parameters: Sequence[torch.Tensor]) -> Bucket:
-        """Make a bucket and note who is in it."""
+        """Make a bucket with the gradients as they are, and note who is in it."""
         named = [(self._names[parameter], parameter) for parameter in parameters]
         bucket = Bucket(named, sparse_as_dense=self._sparse_as_dense)
+        for before in {self._bucket_of[parameter] for parameter in parameters if parameter in self._bucket_of}:
+            bucket.take_over(before)
         self._bucket_of.update(dict.fromkeys(parameters, bucket))
         return bucket
 

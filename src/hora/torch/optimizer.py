@@ -15,7 +15,7 @@ import torch
 from hora.errors import HoraError
 from hora.torch.compression import Compression, Compressor
 from hora.torch.reducer import Reducer, Settings
-from hora.torch.reducing import Average, Sum
+from hora.torch.wire import Average, Sum
 from hora.torch.world import current
 
 AnyOptimizer = TypeVar("AnyOptimizer", bound=torch.optim.Optimizer)
@@ -45,7 +45,9 @@ def DistributedOptimizer(  # noqa: N802 - Horovod's name
     named_parameters
         Names for messages, as from `model.named_parameters()`. By default a parameter is named by its place.
     compression
-        How gradients travel: `Compression.none`, `.fp16` or `.bf16`.
+        How gradients travel: `Compression.none`, `.fp16` or `.bf16`. What loses digits is reduced once in a step: a
+        second backward before it raises HoraError out of `backward()`, unless `backward_passes_per_step` declares it
+        or the gradients were zeroed between.
     backward_passes_per_step
         How many backwards are summed (not averaged) on each worker before they are reduced. A step before that reduces
         what is there.
@@ -56,7 +58,8 @@ def DistributedOptimizer(  # noqa: N802 - Horovod's name
     num_groups
         Horovod's older form of an integer `groups`.
     groups
-        How many buckets to make, or lists of parameters of which each shares a bucket.
+        How many buckets to make, or lists of parameters of which each shares a bucket. By default worker 0 cuts them
+        by what it measures in the first steps; HORA_BUCKET_MB fixes their size.
     sparse_as_dense
         Whether sparse gradients are made dense before they are reduced.
 

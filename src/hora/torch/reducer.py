@@ -9,24 +9,33 @@ Nothing is negotiated on the way: all workers launch the same buckets in one ord
 
 from __future__ import annotations
 
+import itertools
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
 
+from hora.errors import HoraError
 from hora.torch import engine
 from hora.torch.buckets import Bucket
 from hora.torch.compression import Compression, Compressor
 from hora.torch.exceptions import HorovodInternalError
 from hora.torch.failure import engine_errors
 from hora.torch.gradients import Gradients
-from hora.torch.reducing import Average, Sum
 from hora.torch.sparse import mean_sparse
+from hora.torch.wire import Average, Sum
 
 # Notes stay small, so that their mean is exact in float32.
 _NOTE_MODULUS = 512
+# The step in which worker 0 notes when gradients come; in the ones before, memory is still being found for them.
+_MEASURED_STEP = 3
+
+_numbers = itertools.count()
+# The reducers that a backward has reached, by its number, from its end until they are done.
+_ending: dict[int, list[Reducer]] = {}
 
 
 @dataclass(frozen=True)
@@ -76,6 +85,7 @@ class Reducer:
         self.gradients = Gradients(
             parameters,
             self._on_gradient,
+            before_gradient=None if settings.compression is Compression.none else self._before_gradient,
             summed=settings.op == Sum,
             sparse_as_dense=settings.sparse_as_dense,
         )
@@ -93,6 +103,9 @@ class Reducer:
         # What the workers must have in common whenever they reduce.
         self._reductions = 0
         self._steps = 0
+        # When the gradients of the step came that is measured.
+        self._arrivals: dict[torch.Tensor, float] = {}
+        self._number = next(_numbers)
 
     def before_step(self) -> None:
         """Reduce before a step what no backward has reduced since the last one.
@@ -112,9 +125,12 @@ class Reducer:
         self._reduced = False
 
     def after_step(self) -> None:
-        """Count a step."""
+        """Count a step; after the one that was measured, make the buckets anew."""
         self._steps += 1
         self.begin_step()
+        if self._steps == _MEASURED_STEP:
+            self.gradients.rearrange(self._arrivals)
+            self._arrivals = {}
 
     def close_window(self) -> None:
         """Reduce a window that is not full."""
@@ -129,11 +145,27 @@ class Reducer:
             dist.all_reduce(value, group=self.gradients.group)
         return value / self.gradients.world.size if self._settings.op == Average else value
 
+    def _before_gradient(self) -> None:
+        """Before a backward: see whether it would add to gradients that lost digits on their way already."""
+        with self._lock:
+            if self._backwards or not (self._reduced or self._passes):
+                return
+            if self.gradients.blank():
+                self._passes, self._reduced = 0, False
+            elif self._reduced:
+                raise HoraError(
+                    f"hvd.DistributedOptimizer(compression={self._settings.compression.__name__})",
+                    "another backward before the step adds to gradients that were compressed and reduced already",
+                    "Name how many backwards a step has (backward_passes_per_step), or zero the gradients between them",
+                )
+
     def _on_gradient(self, parameter: torch.Tensor) -> None:
         """Note that a gradient is there; launch the buckets that are full and whose turn it is."""
         with self._lock:
             if engine.current_backward() not in self._backwards:
                 self._on_new_backward()
+            if self._steps == _MEASURED_STEP - 1:
+                self._arrivals.setdefault(parameter, time.perf_counter())
             bucket = self.gradients.bucket_of(parameter)
             if bucket is not None:
                 bucket.pending -= 1
@@ -174,22 +206,34 @@ class Reducer:
                 self._backwards.clear()
                 self._passes += 1
                 if self._passes >= self.window:
-                    self._reduce()
+                    self._begin_reduction()
+                    _ending.setdefault(engine.current_backward(), []).append(self)
+                    engine.at_end_of_backward(_finish_ending)
 
     def _follow_world(self) -> None:
         """Go over to the world of a later `init()`."""
         if self.gradients.follow_world():
             self._reductions = self._steps = 0
+            self._arrivals.clear()
 
     def _reduce(self) -> None:
         """Reduce all gradients, and wait."""
+        self._begin_reduction()
+        self._finish_reduction()
+
+    def _begin_reduction(self) -> None:
+        """Launch the buckets that no hook has launched."""
         self._backwards.clear()
         self._passes = 0
         self._reduced = True
         self._follow_world()
+        if self.gradients.world.size > 1:
+            self._launch_rest()
+
+    def _finish_reduction(self) -> None:
+        """Wait for the buckets, and reduce what is in none."""
         if self.gradients.world.size == 1:
             return
-        self._launch_rest()
         self._finish_launched()
         self._reductions += 1
         if self.gradients.newly_trained():
@@ -254,3 +298,13 @@ class Reducer:
                 f"worker {world.rank}: the workers train different parameters: {names or 'none'} became trainable "
                 "here, but not on all"
             )
+
+
+def _finish_ending() -> None:
+    """Wait for all reducers that one backward has reached, in the same order on every worker.
+
+    Nobody waits before all have launched: their gradients may have come in another order on another worker.
+    """
+    for reducer in sorted(_ending.pop(engine.current_backward(), ()), key=lambda reducer: reducer._number):
+        with reducer._lock:
+            reducer._finish_reduction()

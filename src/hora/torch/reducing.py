@@ -7,31 +7,10 @@ from collections.abc import Sequence
 from typing import Any, overload
 
 import torch
-import torch.distributed as dist
 
 from hora.torch.compression import Compression, Compressor
-from hora.torch.handles import Call, announce, check_name, describe, start, synchronize
-from hora.torch.world import current
-
-Average, Sum, Min, Max, Product = 0, 1, 3, 4, 5
-
-_OP_NAMES = {Average: "Average", Sum: "Sum", Min: "Min", Max: "Max", Product: "Product"}
-_ENGINE_OPS = {
-    Average: dist.ReduceOp.SUM,
-    Sum: dist.ReduceOp.SUM,
-    Min: dist.ReduceOp.MIN,
-    Max: dist.ReduceOp.MAX,
-    Product: dist.ReduceOp.PRODUCT,
-}
-# Gloo knows no int16, and one refused collective breaks its group for good; the average of int8 needs its sum.
-_WIDER = {
-    torch.bool: torch.int32,
-    torch.int8: torch.int32,
-    torch.uint8: torch.int32,
-    torch.int16: torch.int32,
-    torch.uint16: torch.int32,
-    torch.uint32: torch.int64,
-}
+from hora.torch.handles import Call, announce, check_name, describe, synchronize
+from hora.torch.wire import OP_NAMES, Average, Max, Min, Product, Sum, launch
 
 
 @overload
@@ -215,7 +194,7 @@ class _Reduce(torch.autograd.Function):
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         name, compression, op, prescale, postscale = ctx.settings
         if op not in (Average, Sum):
-            raise ValueError(f"the gradient of an allreduce with op={_OP_NAMES[op]} is not defined; use Average or Sum")
+            raise ValueError(f"the gradient of an allreduce with op={OP_NAMES[op]} is not defined; use Average or Sum")
         name = None if name is None else f"{name}.grad"
         contiguous = [grad.contiguous() for grad in grads]
         return (None,) * 5 + tuple(grouped_allreduce(contiguous, None, name, compression, op, prescale, postscale))
@@ -227,8 +206,8 @@ def _choose_op(average: bool | None, op: int | None) -> int:
         raise ValueError("give either op or average (Horovod's older form of it), not both")
     if op is None:
         op = Average if average is None or average else Sum
-    if op not in _OP_NAMES:
-        raise ValueError(f"op must be hvd.{', hvd.'.join(_OP_NAMES.values())}; got {op!r}")
+    if op not in OP_NAMES:
+        raise ValueError(f"op must be hvd.{', hvd.'.join(OP_NAMES.values())}; got {op!r}")
     return op
 
 
@@ -268,47 +247,9 @@ def _start(
         if not tensor.is_contiguous():
             raise ValueError(f"allreduce needs a contiguous tensor; got strides {tuple(tensor.stride())}")
     check_name(name)
-    call = describe("allreduce", name, tensors, op=_OP_NAMES[op], prescale_factor=prescale, postscale_factor=postscale)
+    call = describe("allreduce", name, tensors, op=OP_NAMES[op], prescale_factor=prescale, postscale_factor=postscale)
     announce(call)
-    return _launch(call, outputs, op, prescale, postscale, single=single)
-
-
-def _launch(
-    call: Call, outputs: Sequence[torch.Tensor], op: int, prescale: float, postscale: float, *, single: bool
-) -> int:
-    """Hand the tensors of an announced call to the engine; they end up holding the result."""
-    group, size = current().group, current().size
-    targets = [output.detach() for output in outputs]
-    wires = [_to_wire(target) for target in targets]
-    for wire in wires:
-        _scale(wire, prescale)
-
-    def launch() -> list[dist.Work | None]:
-        return [] if group is None else [dist.all_reduce(wire, _ENGINE_OPS[op], group, async_op=True) for wire in wires]
-
-    def finish() -> Any:
-        for target, wire in zip(targets, wires, strict=True):
-            if op == Average:
-                wire.copy_(torch.div(wire, size, rounding_mode=None if wire.is_floating_point() else "trunc"))
-            _scale(wire, postscale)
-            if wire.dtype != target.dtype and not target.is_complex():
-                target.copy_(wire)
-        return outputs[0] if single else list(outputs)
-
-    return start(call, launch, finish)
-
-
-def _to_wire(tensor: torch.Tensor) -> torch.Tensor:
-    """Return what the engine can reduce: the tensor itself, or its numbers in a dtype that it knows."""
-    if tensor.is_complex():
-        return torch.view_as_real(tensor)
-    return tensor.to(_WIDER.get(tensor.dtype, tensor.dtype))
-
-
-def _scale(tensor: torch.Tensor, factor: float) -> None:
-    """Multiply in place; integers in float64, rounded toward zero."""
-    if factor != 1.0:
-        tensor.copy_(tensor * factor if tensor.is_floating_point() else tensor.double() * factor)
+    return launch(call, outputs, op, prescale, postscale, single=single)
 
 
 def _allreduce_number(value: object, name: str | None, op: int, prescale: float, postscale: float) -> Any:
@@ -319,13 +260,13 @@ def _allreduce_number(value: object, name: str | None, op: int, prescale: float,
         number = float(value)
     else:
         raise ValueError(f"allreduce needs a tensor or a Python number; got {type(value).__name__}")
-    options = {"op": _OP_NAMES[op], "prescale_factor": prescale, "postscale_factor": postscale}
+    options = {"op": OP_NAMES[op], "prescale_factor": prescale, "postscale_factor": postscale}
     calls = announce(Call("allreduce", name, [], options, number))
     tensor_call = next((call for call in calls if call.number is None), None)
     if tensor_call is not None:
         [(dtype, shape, device)] = tensor_call.tensors
         tensor = torch.full(tuple(shape), number, dtype=getattr(torch, dtype), device=device)
-        return synchronize(_launch(tensor_call, [tensor], op, prescale, postscale, single=True))
+        return synchronize(launch(tensor_call, [tensor], op, prescale, postscale, single=True))
     values = [call.number for call in calls]
     exact = all(isinstance(each, int) for each in values) and prescale == postscale == 1.0
     column = torch.tensor(values, dtype=torch.int64 if exact else torch.float64)
