@@ -57,7 +57,8 @@ def train(generator, discriminator, loader, optimizer_g, optimizer_d, latent, de
     for (real,) in loader:
         real = real.to(device)
         ones, zeros = torch.ones(len(real), device=device), torch.zeros(len(real), device=device)
-        fake = generator(torch.randn(len(real), latent, device=device))
+        noise = torch.randn(len(real), latent, device=device)
+        fake = generator(noise)
 
         optimizer_d.zero_grad()
         loss_d = criterion(discriminator(real), ones) + criterion(discriminator(fake.detach()), zeros)

@@ -66,11 +66,11 @@ class Transformer(nn.Module):
         return self.head(self.norm(self.blocks(self.token(tokens) + self.position(places))))
 
     @torch.no_grad()
-    def write(self, tokens, count):
+    def write(self, tokens, count, generator):
         """Go on after the tokens, one at a time."""
         for _ in range(count):
             logits = self(tokens[:, -self.length :])[:, -1]
-            following = torch.multinomial(logits.softmax(dim=-1), 1)
+            following = torch.multinomial(logits.softmax(dim=-1), 1, generator=generator)
             tokens = torch.cat([tokens, following], dim=1)
         return tokens
 
@@ -166,7 +166,8 @@ def main():
             torch.save(model.state_dict(), args.checkpoint)
 
     start = torch.tensor([[number_of["\n"]]], device=args.device)
-    written = model.write(start, 300)[0].tolist()
+    generator = torch.Generator(args.device).manual_seed(args.seed)
+    written = model.write(start, 300, generator)[0].tolist()
     print("".join(alphabet[token] for token in written))
 
 

@@ -1,7 +1,7 @@
 """Tell articles of clothing apart (Fashion-MNIST) with a wide residual network, on one device.
 
 python fashion_mnist.py                             # WRN-16-4, 30 epochs
-python fashion_mnist.py --quick                     # WRN-10-1, 2 epochs of 5000 images, for a first look
+python fashion_mnist.py --quick                     # WRN-10-1, 3 epochs of 5000 images, for a first look
 python fashion_mnist.py --resume fashion_mnist.pt   # goes on from the last finished epoch
 
 The data are read from Debian's package dataset-fashion-mnist where it is installed, and else downloaded once.
@@ -10,6 +10,7 @@ The data are read from Debian's package dataset-fashion-mnist where it is instal
 import argparse
 import gzip
 import hashlib
+import http.client
 import os
 import sys
 import urllib.request
@@ -20,7 +21,7 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Subset
 
 URL = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
 DEBIAN = "/usr/share/datasets/fashion-mnist"
@@ -40,8 +41,8 @@ def read(name, folder):
     try:
         packed = path.read_bytes() if path.exists() else urllib.request.urlopen(source, timeout=60).read()
         content = gzip.decompress(packed)
-    except (OSError, EOFError, zlib.error) as error:
-        sys.exit(f"{source}: {error}. Put the four files of Fashion-MNIST into {folder}, or name their folder by --data")
+    except (OSError, EOFError, zlib.error, http.client.HTTPException) as error:
+        sys.exit(f"{source}: {error}. Put the files of Fashion-MNIST into {folder}, or name their folder by --data")
     if hashlib.sha256(content).hexdigest() != CONTENTS[name]:
         sys.exit(f"{source}: this is not the file of Fashion-MNIST (wrong SHA-256)")
     if not path.exists():
@@ -112,7 +113,7 @@ class WideResNet(nn.Module):
         return self.fc(x.mean(dim=(2, 3)))
 
 
-def train(model, loader, optimizer, device):
+def train(model, loader, optimizer, scheduler, device):
     model.train()
     total = 0.0
     for images, labels in loader:
@@ -121,6 +122,7 @@ def train(model, loader, optimizer, device):
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+        scheduler.step()
         total += loss.item() * len(images)
     return total / len(loader.dataset)
 
@@ -149,23 +151,23 @@ def main():
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--checkpoint", default="fashion_mnist.pt", help="written after each epoch")
     parser.add_argument("--resume", help="a checkpoint to go on from")
-    parser.add_argument("--quick", action="store_true", help="WRN-10-1, 2 epochs of 5000 images")
+    parser.add_argument("--quick", action="store_true", help="WRN-10-1, 3 epochs of 5000 images")
     args = parser.parse_args()
     if args.quick:
-        args.depth, args.width, args.epochs, args.images = 10, 1, 2, 5000
+        args.depth, args.width, args.epochs, args.images = 10, 1, 3, 5000
 
     torch.manual_seed(args.seed)
     device = torch.device(args.device)
 
-    train_set = FashionMNIST(args.data, "train", augment=True)
-    train_set = torch.utils.data.Subset(train_set, range(args.images))
+    train_set = Subset(FashionMNIST(args.data, "train", augment=True), range(args.images))
     test_set = FashionMNIST(args.data, "t10k")
     train_loader = DataLoader(train_set, args.batch_size, shuffle=True, num_workers=args.loader_workers)
-    test_loader = DataLoader(test_set, 500, num_workers=args.loader_workers)
+    test_loader = DataLoader(test_set, args.batch_size, num_workers=args.loader_workers)
 
     model = WideResNet(args.depth, args.width).to(device)
     optimizer = torch.optim.SGD(model.parameters(), lr=args.lr, momentum=0.9, weight_decay=5e-4, nesterov=True)
-    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=args.epochs)
+    steps = args.epochs * len(train_loader)
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=args.lr, total_steps=steps)
     first, best = 1, 0.0
     if args.resume:
         state = torch.load(args.resume, map_location=device)
@@ -175,12 +177,9 @@ def main():
         first, best = state["epoch"] + 1, state["best"]
 
     for epoch in range(first, args.epochs + 1):
-        rate = scheduler.get_last_lr()[0]
-        loss = train(model, train_loader, optimizer, device)
+        loss = train(model, train_loader, optimizer, scheduler, device)
         accuracy = evaluate(model, test_loader, device)
-        scheduler.step()
         best = max(best, accuracy)
-        print(f"epoch {epoch}: rate {rate:.4f}, train loss {loss:.4f}, accuracy {accuracy:.2%}, best {best:.2%}")
         state = {
             "model": model.state_dict(),
             "optimizer": optimizer.state_dict(),
@@ -189,6 +188,7 @@ def main():
             "best": best,
         }
         torch.save(state, args.checkpoint)
+        print(f"epoch {epoch}: train loss {loss:.4f}, accuracy {accuracy:.2%}, best {best:.2%}")
 
 
 if __name__ == "__main__":
