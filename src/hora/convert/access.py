@@ -6,7 +6,7 @@ import ast
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hora.convert import calls, shapes, tensors
+from hora.convert import calls, networks, shapes, tensors
 from hora.convert.arguments import literal
 from hora.convert.memory import ANY, either
 from hora.convert.spread import ALIKE, ENTRIES, Kind, Spread, mixed
@@ -29,7 +29,9 @@ from hora.convert.values import (
     Package,
     Parameters,
     Positions,
+    Rank,
     Shape,
+    Start,
     Stream,
     Super,
     Thing,
@@ -136,7 +138,7 @@ def attribute(walk: Walk, receiver: Value, name: str, node: ast.AST) -> Value:
 
 def is_plain(thing: Thing) -> bool:
     """Whether a thing's attributes are those of tensors and numbers."""
-    return isinstance(thing, Batch | Shape | Constant | Positions)
+    return isinstance(thing, Batch | Shape | Constant | Positions | Start | Rank)
 
 
 def _attribute_of(walk: Walk, thing: Thing, name: str, node: ast.AST) -> Value:
@@ -162,6 +164,8 @@ def _attribute_of(walk: Walk, thing: Thing, name: str, node: ast.AST) -> Value:
         return UNKNOWN
     if isinstance(thing, Module) and name[:1].islower() and name in ("weight", "bias"):
         return of(Parameters(thing))
+    if name == "module" and networks.is_module(thing):
+        return of(thing)
     return of(Method(thing, name))
 
 

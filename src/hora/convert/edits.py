@@ -88,8 +88,8 @@ def origins(text: str, edits: Iterable[Edit]) -> list[int]:
     return lines
 
 
-def replace(source: Source, node: ast.expr, text: str) -> Edit:
-    """Replace an expression."""
+def replace(source: Source, node: ast.expr | ast.stmt, text: str) -> Edit:
+    """Replace an expression or a statement."""
     return Edit(*source.span(node), text)
 
 
@@ -97,6 +97,12 @@ def surround(source: Source, node: ast.expr, before: str, after: str) -> list[Ed
     """Put text before and after an expression, in which other edits may be made."""
     start, end = source.span(node)
     return [Edit(start, start, before), Edit(end, end, after)]
+
+
+def without(source: Source, statement: ast.stmt) -> Edit:
+    """Take a statement out, and its lines with it."""
+    _own_lines(source, statement)
+    return Edit(source.starts[_first_line(statement) - 1], source.starts[statement.end_lineno or statement.lineno], "")
 
 
 def insert_before(source: Source, statement: ast.stmt, lines: Sequence[str]) -> Edit:

@@ -19,6 +19,7 @@ from hora.convert.values import (
     Named,
     Parameters,
     Rank,
+    Start,
     Thing,
     Value,
     WorkerZero,
@@ -57,11 +58,22 @@ def operate(
 ) -> Value:
     """Give the value of an operation on two."""
     one, other = walk.state.deep_spread(left), walk.state.deep_spread(right)
+    if isinstance(op, ast.Add) and Start() in left.things and other.kind is Kind.COUNT:
+        return Value(other, frozenset({Start()}), number=True)
+    if isinstance(op, ast.Mult) and Start() in left.things and other.kind is Kind.HELD:
+        return left
     sequence = any(isinstance(thing, Box | Parameters) for thing in left.things) or left.items is not None
     if isinstance(op, ast.Add | ast.Sub) and not sequence:
         spread = add(one, other, node)
     elif isinstance(op, ast.Mult) and not sequence:
         spread = multiply(one, other, node)
+        if (
+            Kind.HELD in (one.kind, other.kind)
+            and spread.kind in (Kind.COUNT, Kind.SUM)
+            and (left.world or right.world)
+        ):
+            # N times a sum, where there are samples to sum over: its average over the workers is the global sum.
+            return Value(replace(spread, kind=Kind.SHARE), number=left.number and right.number)
     elif isinstance(op, ast.Div):
         spread = divide(one, other, node)
     elif isinstance(op, ast.MatMult):
@@ -74,12 +86,16 @@ def operate(
     parts = tuple((side, value) for side, value in zip(sides, (left, right), strict=True) if value.spread.reducible)
     if spread.kind is Kind.MIXED and Kind.MIXED not in (one.kind, other.kind):
         walk.escape(node, parts, "is computed with")
+    if isinstance(op, ast.FloorDiv) and one.kind is Kind.OWN and Rank() in left.things and right.world:
+        return Value(spread, frozenset({Start()}), number=True)
     if spread.kind is Kind.ZERO and not one.kind is other.kind is Kind.ZERO:
         spread = ALIKE
     return Value(
         spread=spread,
+        things=frozenset({Rank()}) if isinstance(op, ast.Mult) and Rank() in right.things else frozenset(),
         number=(left.number or one.alike) and (right.number or other.alike) and (left.number or right.number),
-        sized=left.sized or right.sized,
+        # What is divided by the batch size is a number of batches.
+        sized=left.sized or (right.sized and not isinstance(op, ast.Div | ast.FloorDiv)),
         world=left.world or right.world,
     )
 

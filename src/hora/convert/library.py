@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from hora.convert import access, calls, containers, names, networks, python, randomness, runtime, shapes, tensors
 from hora.convert.arguments import Arguments
+from hora.convert.memory import either
 from hora.convert.spread import ALIKE, ENTRIES, ZERO, Kind, add, mixed, nonlinear, own
 from hora.convert.values import (
     UNKNOWN,
@@ -32,6 +33,7 @@ from hora.convert.values import (
     Value,
     Weights,
     of,
+    ordered,
     tensor,
 )
 
@@ -77,6 +79,8 @@ def call(walk: Walk, name: str, arguments: Arguments) -> Value:
             if isinstance(thing, Parameters):
                 walk.change(thing.module, "drawn", node)
         return UNKNOWN
+    if name in names.SPREADERS and arguments.values:
+        return _spread_out(walk, last, arguments)
     if name.startswith("torch.nn.") and last[:1].isupper() and name.count(".") == 2:
         return networks.layer(walk, name, arguments)
     if name.startswith("torchvision.models.") or (name.startswith("timm.") and last == "create_model"):
@@ -199,6 +203,14 @@ def _torch(walk: Walk, name: str, last: str, arguments: Arguments) -> Value:
     if last in ("no_grad", "enable_grad", "set_grad_enabled", "inference_mode", "autocast", "set_num_threads"):
         return UNKNOWN
     return tensors.operation(walk, last, arguments.values, arguments)
+
+
+def _spread_out(walk: Walk, name: str, arguments: Arguments) -> Value:
+    """Give a network as it is without DataParallel, or what it gives."""
+    if name[:1].isupper():
+        return arguments.values[0]
+    inner = Arguments(arguments.node, arguments.values[1:2])
+    return either(calls.call_thing(walk, thing, inner) for thing in ordered(arguments.values[0].things))
 
 
 def _joined(walk: Walk, name: str, arguments: Arguments) -> Value:

@@ -1,4 +1,4 @@
-"""Which losses can be trained on slices: a mean over the batch can, weighed; the rest is refused by rule."""
+"""Which losses can be trained on slices: a mean over the batch can, weighed, and a sum; the rest is refused."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from hora.convert.spread import Kind
 from hora.convert.values import Foreign
 
 _BY_KIND = {
-    Kind.SUM: ("HR303", "the loss is a sum over the batch: averaged over N workers it would be N times too small"),
     Kind.TOTAL: (
         "HR303",
         "the loss is a sum over several batches: averaged over N workers it would be N times too small",
@@ -29,6 +28,11 @@ _BY_KIND = {
     Kind.WEIGHT: ("HR206", "the loss is the weight of the batch"),
 }
 _BY_REASON = {"HR601": "HR303", "HR502": "HR503", "HR606": "HR503"}
+_SPOKEN_OF = frozenset({
+    "HR205", "HR206", "HR207", "HR303", "HR304", "HR305", "HR307", "HR311", "HR502", "HR503", "HR901", "HR902",
+    "HR908",
+})  # fmt: skip
+"""The rules that refuse losses; what another found belongs to HR908, so that none is passed over."""
 _LIBRARIES = {
     "HR901": (
         {"gym", "gymnasium", "stable_baselines3", "pettingzoo"},
@@ -36,7 +40,7 @@ _LIBRARIES = {
     ),
     "HR902": ({"torch_geometric", "dgl", "torch_sparse"}, "a graph is trained on as a whole"),
 }
-_BY_HAND = "the batches are made by hand, not by a DataLoader: not converted yet"
+BY_HAND = "the batches are made by hand, not by a DataLoader: not converted yet"
 
 
 def refusals(program: Program, code: str) -> list[Finding]:
@@ -51,28 +55,31 @@ def refusals(program: Program, code: str) -> list[Finding]:
     """
     found: dict[Finding, None] = {}
     for backward in program.backwards:
-        refusal = _refusal(program, backward)
+        refusal = broken(program, backward)
         if refusal is not None and refusal[0] == code:
             found[program.finding(code, refusal[2], refusal[1], None)] = None
     return list(found)
 
 
 def all_followed(program: Program) -> bool:
-    """Whether every loss is a mean over the batch."""
-    return all(_refusal(program, backward) is None for backward in program.backwards)
+    """Whether every loss is a mean or a sum over the batch."""
+    return all(broken(program, backward) is None for backward in program.backwards)
 
 
-def _refusal(program: Program, backward: Backward) -> tuple[str, str, ast.AST] | None:
+def broken(program: Program, backward: Backward) -> tuple[str, str, ast.AST] | None:
     """Give the rule that a loss breaks, how, and where; None where it breaks none."""
     spread = backward.value.spread
-    if spread.kind in (Kind.MEAN, Kind.SHARE):
+    if spread.kind in (Kind.MEAN, Kind.SUM, Kind.SHARE):
         return None
     if spread.kind is Kind.MIXED and spread.why is not None:
         where = spread.why.node if hasattr(spread.why.node, "lineno") else backward.node
-        return _BY_REASON.get(spread.why.code, spread.why.code), spread.why.message, where
+        code = _BY_REASON.get(spread.why.code, spread.why.code)
+        return code if code in _SPOKEN_OF else "HR908", spread.why.message, where
     if spread.kind in _BY_KIND:
         code, message = _BY_KIND[spread.kind]
         return code, message, backward.node
+    if spread.kind is Kind.OWN and spread.why is not None and spread.why.code == "HR502":
+        return "HR502", spread.why.message, spread.why.node
     loop = next((node for node, _ in reversed(backward.place.loops)), backward.node)
     if isinstance(loop, ast.For) and any(
         isinstance(thing, Foreign) for value in program.values(loop.iter) for thing in value.things
@@ -82,7 +89,7 @@ def _refusal(program: Program, backward: Backward) -> tuple[str, str, ast.AST] |
     for code, (libraries, message) in _LIBRARIES.items():
         if libraries & _imports(program):
             return code, message, loop
-    return "HR205", _BY_HAND, loop
+    return "HR205", BY_HAND, loop
 
 
 def _imports(program: Program) -> set[str]:

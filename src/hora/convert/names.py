@@ -56,6 +56,10 @@ WITHOUT_WEIGHTS = frozenset({
     "UpsamplingBilinear2d", "UpsamplingNearest2d", "CosineSimilarity", "PairwiseDistance", "Fold", "Unfold",
     "DataParallel",
 })  # fmt: skip
+SPREADERS = frozenset({
+    "torch.nn.DataParallel", "torch.nn.parallel.DataParallel", "torch.nn.parallel.data_parallel",
+    "torch.nn.parallel.data_parallel.DataParallel", "torch.nn.parallel.data_parallel.data_parallel",
+})  # fmt: skip
 MOVES = frozenset({"to", "cuda", "cpu", "half", "float", "double", "bfloat16"})
 CONTAINERS = frozenset({"torch.nn.Sequential", "torch.nn.ModuleList", "torch.nn.ModuleDict"})
 SAME = frozenset({

@@ -108,6 +108,8 @@ def forward(walk: Walk, module: Thing, arguments: Arguments) -> Value:
         return result
     spread = _passed(walk, arguments.all, arguments.node, maker or "a layer")
     if maker in names.RECURRENT:
+        if spread.kind in ENTRIES and len(arguments.values) > 1 and _whole(walk, arguments.values[1]):
+            spread = mixed("HR207", "a hidden state for the whole batch meets a slice of it", arguments.node, spread)
         inner = tensor(replace(spread, axis=None) if spread.local else spread)
         hidden = Value(items=(inner, inner)) if maker.endswith("LSTM") else inner
         return Value(items=(inner, hidden))
@@ -118,6 +120,11 @@ def forward(walk: Walk, module: Thing, arguments: Arguments) -> Value:
     if maker.startswith("torch.nn.") or not spread.local:
         return tensor(spread)
     return Value(spread, frozenset({Batch()}))
+
+
+def _whole(walk: Walk, state: Value) -> bool:
+    """Whether a hidden state is given, and is alike on all workers."""
+    return walk.state.deep_spread(state).alike and state.things != {Constant(None, "NoneType")}
 
 
 def combined(walk: Walk, values: tuple[Value, ...], node: ast.AST) -> Value:

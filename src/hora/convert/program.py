@@ -165,6 +165,14 @@ class Program:
         return tuple(self.facts.backwards.values())
 
     @cached_property
+    def ways_back(self) -> tuple[list[Backward], ...]:
+        """The backward passes by their calls: each with the ways that lead to it."""
+        found: dict[ast.Call, list[Backward]] = {}
+        for backward in self.backwards:
+            found.setdefault(backward.node, []).append(backward)
+        return tuple(found.values())
+
+    @cached_property
     def events(self) -> tuple[Event, ...]:
         """Everything that all workers must do together, or that leaves a loop, function or script."""
         return tuple(self.facts.events.values())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from hora.convert import access, calls, library
@@ -180,7 +181,7 @@ def _range(walk: Walk, arguments: Arguments, first: Value, spread: Spread) -> Va
         bound = join_spreads(bound, one)
     if bound.local:
         bound = mixed("HR305", "the samples of the batch are gone through one by one", arguments.node, bound)
-    if any(value.sized for value in arguments.values):
+    if any(value.sized for value in arguments.values[:2]):
         bound = mixed("HR207", "a loop runs over the batch size that the loader was given", arguments.node)
     element = tensor(ALIKE if bound.kind is Kind.ZERO else bound, number=True)
     return of(Stream(arguments.node, walk.context, element))
@@ -233,6 +234,8 @@ def _dict(walk: Walk, arguments: Arguments, first: Value, spread: Spread) -> Val
 def _decide(walk: Walk, name: str, arguments: Arguments) -> Value:
     """Give what a function gives that is not linear in its arguments."""
     spreads = tuple(walk.state.deep_spread(value) for value in arguments.values)
+    if name == "bool" and spreads and spreads[0].kind is Kind.WEIGHT:
+        return Value(replace(spreads[0], kind=Kind.HELD), number=True)
     parts = tuple((node, value) for node, value in arguments.pairs if walk.state.deep_spread(value).reducible)
     walk.escape(arguments.node, parts, f"goes to {name}()")
     number = all(value.number for value in arguments.values)

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 SEEDS = {
     "torch.manual_seed": ("torch",), "torch.random.manual_seed": ("torch",), "numpy.random.seed": ("numpy",),
-    "random.seed": ("random",), "transformers.set_seed": ("torch", "numpy", "random"),
+    "random.seed": ("random",), "numpy.random.set_state": ("numpy",), "random.setstate": ("random",),
+    "torch.set_rng_state": ("torch",), "transformers.set_seed": ("torch", "numpy", "random"),
 }  # fmt: skip
 MAKERS = frozenset({
     "torch.Generator", "numpy.random.RandomState", "numpy.random.default_rng", "numpy.random.Generator",
@@ -28,6 +29,14 @@ SIZED = frozenset({
     "rand", "randn", "randint", "zeros", "ones", "empty", "full", "arange", "eye", "randperm", "tril", "triu",
     "Tensor", "FloatTensor", "LongTensor",
 })  # fmt: skip
+
+
+def stream_of(name: str) -> str | None:
+    """Give the stream of random numbers that a library's function draws from; None where it has its own."""
+    if name in MAKERS:
+        return None
+    top = name.partition(".")[0]
+    return {"sklearn": "numpy"}.get(top, top) if top in ("torch", "numpy", "random", "sklearn") else None
 
 
 def call(walk: Walk, name: str, arguments: Arguments) -> Value | None:
@@ -86,7 +95,8 @@ def _torch(walk: Walk, name: str, arguments: Arguments) -> Spread:
     elif name == "zeros":
         content = ZERO
     elif name in ("full", "Tensor", "FloatTensor", "LongTensor"):
-        content = _content(walk, arguments)
+        fill = arguments.get(1, "fill_value")
+        content = walk.state.deep_spread(fill) if name == "full" and fill else _content(walk, arguments)
         if name != "full" and not content.alike:
             return content
     sizes = arguments.values[2:] if name == "randint" and len(arguments.values) > 2 else arguments.values

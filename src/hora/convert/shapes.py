@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from hora.convert import access
 from hora.convert.arguments import Arguments, literal
 from hora.convert.spread import ALIKE, ENTRIES, Kind, Reason, Spread, mixed, spoiled
-from hora.convert.values import Box, Shape, Stream, Value, of, tensor
+from hora.convert.values import Box, Shape, Start, Stream, Value, of, tensor
 
 if TYPE_CHECKING:
     from hora.convert.walk import Walk
@@ -78,9 +78,13 @@ def subscript(walk: Walk, receiver: Value, node: ast.Subscript, index: Value) ->
     spread = receiver.spread
     inside = access.index_spread(walk, index)
     if spread.kind not in ENTRIES:
+        if not spread.local and isinstance(node.slice, ast.Slice) and (own := _own_slice(walk, node.slice)):
+            return tensor(own)
         if not spread.local and inside.kind in (Kind.COUNT, Kind.SUM):
             message = "as many entries as the slice has samples are taken from what all workers hold alike"
             return tensor(mixed("HR207", message, node, inside))
+        if spread.kind is Kind.OWN and inside.local:
+            return tensor(spoiled(spread, inside))
         if not spread.local and inside.kind in (*ENTRIES, Kind.MIXED):
             return tensor(replace(inside, axis=0 if inside.kind is not Kind.MIXED else None))
         return Value(spread, number=receiver.number) if spread.local else access.tinted(receiver, inside)
@@ -88,6 +92,14 @@ def subscript(walk: Walk, receiver: Value, node: ast.Subscript, index: Value) ->
         return tensor(spoiled(spread, inside))
     indices = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
     return tensor(_picked(walk, spread, inside, indices, node))
+
+
+def _own_slice(walk: Walk, node: ast.Slice) -> Spread | None:
+    """Give the spread of a slice that begins and ends where the worker's slice of the batch does."""
+    if node.lower is None or node.upper is None or Start() not in walk.value(node.lower).things:
+        return None
+    end = walk.value(node.upper)
+    return Spread(Kind.ROWS, end.spread.loaders, 0) if Start() in end.things and end.spread.local else None
 
 
 def _picked(walk: Walk, spread: Spread, inside: Spread, indices: list[ast.expr], node: ast.AST) -> Spread:

@@ -29,6 +29,7 @@ class Kind(Enum):
     MEAN = "a mean over the batch"
     MEANS = "means of several batches, added up unweighed"
     WEIGHT = "the weight of the batch"
+    HELD = "whether the worker has samples of the batch"
     SHARE = "a mean times its weight"
     MIXED = "not followed"
 
@@ -146,6 +147,7 @@ def join(left: Spread, right: Spread) -> Spread:
         ({Kind.MEAN, Kind.MEANS}, Kind.MEANS),
         ({Kind.SHARE}, Kind.SHARE),
         ({Kind.WEIGHT}, Kind.WEIGHT),
+        ({Kind.HELD}, Kind.HELD),
     ):
         if pair <= kinds:
             axis = left.axis if left.axis == right.axis else None
@@ -201,6 +203,8 @@ def multiply(left: Spread, right: Spread, node: ast.AST) -> Spread:
         return ALIKE
     if kinds == {Kind.MEAN, Kind.WEIGHT}:
         return Spread(Kind.SHARE, loaders)
+    if Kind.HELD in kinds and kinds & {Kind.COUNT, Kind.SUM}:
+        return Spread(Kind.COUNT if Kind.COUNT in kinds else Kind.SUM, loaders)
     return _rows(left, right, node)
 
 
@@ -243,7 +247,7 @@ def older(spread: Spread, loaders: frozenset[Hashable]) -> Spread:
         return replace(spread, kind=Kind.TOTAL)
     if spread.kind is Kind.MEAN:
         return replace(spread, kind=Kind.MEANS)
-    if spread.kind in (*ENTRIES, Kind.WEIGHT, Kind.INVERSE):
+    if spread.kind in (*ENTRIES, Kind.WEIGHT, Kind.HELD, Kind.INVERSE):
         message = "values of an earlier batch's samples are kept for the next batch"
         return Spread(Kind.MIXED, spread.loaders, why=Reason("HR207", message, ast.Pass()))
     return spread

@@ -10,7 +10,7 @@ from hora.convert import calls, expressions, shapes
 from hora.convert.arguments import Arguments, literal
 from hora.convert.spread import ALIKE, ENTRIES, Kind, Spread, mixed, nonlinear, text
 from hora.convert.spread import join as join_spreads
-from hora.convert.values import NUMBER, Batch, Constant, Positions, Shape, Stream, Value, of, tensor
+from hora.convert.values import NUMBER, Batch, Constant, Loader, Positions, Shape, Stream, Value, of, tensor
 
 if TYPE_CHECKING:
     from hora.convert.walk import Walk
@@ -43,7 +43,7 @@ PAIRS = frozenset({
 SHAPES = frozenset(["view", "reshape", "flatten", "unflatten", "resize_", "view_as", "reshape_as"])
 SETTINGS = frozenset({
     "dtype", "device", "ndim", "requires_grad", "is_cuda", "grad_fn", "layout", "dim", "get_device",
-    "is_floating_point",
+    "is_floating_point", "is_xpu", "is_mps", "is_cpu", "is_leaf", "is_sparse", "is_complex", "itemsize",
 })  # fmt: skip
 DRAWN = frozenset(
     ["normal_", "uniform_", "random_", "bernoulli_", "exponential_", "log_normal_", "geometric_", "cauchy_"]
@@ -200,6 +200,8 @@ def _entrywise(
         met = sum(part.kind in ENTRIES for part in parts)
         if name == "matmul" and len(values) > 1:
             return product(values[0], values[1], node)
+        if name in ("mm", "mv", "addmm", "dot") and parts[-1].kind in ENTRIES and parts[-1].axis == 0:
+            return mixed("HR305", f"{name}() adds up over the samples of the batch", node, *parts)
         if met > 1 or name in ("pdist", "corrcoef", "cov"):
             return mixed("HR305", f"{name}() lets each sample of the batch meet each other", node, *parts)
     if name in ALONG:
@@ -294,7 +296,19 @@ def reduction(value: Value, spread: Spread, name: str, axis: Value | None, node:
 def product(left: Value, right: Value, node: ast.AST) -> Spread:
     """Give the spread of a matrix product."""
     one, other = left.spread, right.spread
+    if other.axis == 0 and _cut_by_hand(other):
+        return mixed("HR305", "a matrix product may add up over the samples", node, one, other)
     met = one.axis is not None and other.axis is not None and one.axis != other.axis
     if one.kind in ENTRIES and other.kind in ENTRIES and met:
         return mixed("HR305", "a matrix product lets each sample of the batch meet each other", node, one, other)
     return nonlinear((one, other), node, "a matrix product")
+
+
+def _cut_by_hand(spread: Spread) -> bool:
+    """Whether samples are rows picked by their places out of a whole: one axis more, for all of them, is not known."""
+    return any(
+        isinstance(loader, Loader)
+        and isinstance(loader.site, ast.Call)
+        and any(isinstance(one, ast.Call) and getattr(one.func, "id", "") == "range" for one in loader.site.args[:1])
+        for loader in spread.loaders
+    )

@@ -209,6 +209,11 @@ class Positions(Thing):
 
 
 @dataclass(frozen=True)
+class Start(Thing):
+    """Where the worker's slice begins in the global batch."""
+
+
+@dataclass(frozen=True)
 class Shape(Thing):
     """The shape of entries of samples; ``axis`` counts the samples, or is None when not known."""
 

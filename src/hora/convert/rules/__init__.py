@@ -66,15 +66,24 @@ GATES = cast("tuple[Rule, ...]", (hr907, hr909))
 REFUSING = cast(
     "tuple[Rule, ...]",
     (
-        hr103, hr204, hr205, hr207, hr303, hr304, hr305, hr307, hr309,
-        hr311, hr502, hr503, hr901, hr902, hr903, hr904, hr905, hr908,
+        hr204, hr207, hr304, hr305, hr307, hr309,
+        hr311, hr901, hr902, hr903, hr904, hr905, hr908,
     ),
 )  # fmt: skip
 """Rules that mend nothing yet: where one of them refuses a script, no other can help it."""
 
 MENDING = cast(
     "tuple[tuple[Rule, ...], ...]",
-    ((hr101, hr201, hr301, hr401), (hr102, hr206, hr302), (hr601,), (hr602,), (hr603,), (hr403, hr606)),
+    (
+        (hr103,),
+        (hr101, hr201, hr301, hr401),
+        (hr205,),
+        (hr102, hr206, hr302, hr303, hr502, hr503),
+        (hr601,),
+        (hr602,),
+        (hr603,),
+        (hr403, hr606),
+    ),
 )
 """Rules that mend what they find, in stages: those of one stage do not depend on each other, but on the stage before.
 

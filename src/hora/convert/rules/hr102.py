@@ -28,20 +28,22 @@ def detect(program: Program) -> list[Finding]:
 
 def _own_gpu(program: Program) -> list[Finding]:
     """Find a script that can use CUDA and does not choose the worker's own GPU."""
-    if any(program.calls_of("torch.cuda.set_device")):
+    if any(program.calls_of("torch.cuda.set_device", "torch.accelerator.set_device_index")):
         return []
-    if not _mentions_cuda(program.source.tree) and not _positions(program):
+    accelerated = any(program.calls_of("torch.accelerator.current_accelerator", "torch.accelerator.is_available"))
+    if not accelerated and not _mentions_cuda(program.source.tree) and not _positions(program):
         return []
+    home, choose = ("accelerator", "set_device_index") if accelerated else ("cuda", "set_device")
     for call in program.calls_of(f"{NAME}.init"):
         statement = program.statement(call.node)
         hvd, indent = program.runtime, program.source.indent
-        lines = ["if torch.cuda.is_available():", f"{indent}torch.cuda.set_device({hvd}.local_rank())"]
+        lines = [f"if torch.{home}.is_available():", f"{indent}torch.{home}.{choose}({hvd}.local_rank())"]
         edits = [insert_after(program.source, statement, lines)]
-        if not _binds_torch(program.source.tree):
+        if not binds_torch(program.source.tree):
             imported = next(
                 node
                 for node in program.source.tree.body
-                if isinstance(node, ast.Import | ast.ImportFrom) and _of_torch(node)
+                if isinstance(node, ast.Import | ast.ImportFrom) and of_torch(node)
             )
             edits.append(insert_before(program.source, imported, ["import torch"]))
         return [program.finding(CODE, statement, "no GPU of its own is chosen for each worker", edits)]
@@ -58,13 +60,13 @@ def _mentions_cuda(tree: ast.Module) -> bool:
     )
 
 
-def _binds_torch(tree: ast.Module) -> bool:
+def binds_torch(tree: ast.Module) -> bool:
     """Whether the script has the name ``torch``."""
     aliases = [alias for node in tree.body if isinstance(node, ast.Import) for alias in node.names]
     return any(alias.name.split(".")[0] == "torch" and alias.asname is None for alias in aliases)
 
 
-def _of_torch(node: ast.Import | ast.ImportFrom) -> bool:
+def of_torch(node: ast.Import | ast.ImportFrom) -> bool:
     """Whether an import is from torch."""
     names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
     return any(name.split(".")[0] == "torch" for name in names)
@@ -113,8 +115,8 @@ def _positions(program: Program) -> list[Finding]:
     """Find devices that are given as a number."""
     findings: list[Finding] = []
     hvd = program.runtime
-    for node, calls in program.calls_by_node.items():
-        assert isinstance(node, ast.Call)
+    for calls in program.calls_by_node.values():
+        node = calls[0].node
         for argument in _device_arguments(program, node):
             values = [value for call in calls for value in (program.value(argument, call.place.context),) if value]
             if values and all(_is_number(value) for value in values):

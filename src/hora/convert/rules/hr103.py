@@ -2,25 +2,70 @@
 
 from __future__ import annotations
 
+import ast
+
+from hora.convert.edits import Edit, replace, without
 from hora.convert.finding import Finding
+from hora.convert.names import SPREADERS
+from hora.convert.networks import is_module
 from hora.convert.program import Program
 
 CODE = "HR103"
 TITLE = "nn.DataParallel has no place inside a worker"
 WHY = "It would spread each worker's slice over all GPUs of the machine, on which the other workers are already."
 
-
-_NAMES = (
-    "torch.nn.DataParallel",
-    "torch.nn.parallel.DataParallel",
-    "torch.nn.parallel.data_parallel",
-    "torch.nn.DataParallel.DataParallel",
-)
+_MESSAGE = "the worker's slice would be spread over all GPUs; checkpoints have no 'module.' in their keys without it"
+_QUESTIONS = ("torch.cuda.device_count", "torch.cuda.is_available", "len", "isinstance", "hasattr")
 
 
 def detect(program: Program) -> list[Finding]:
     """Find networks that spread over several GPUs by themselves."""
-    message = (
-        "nn.DataParallel is not converted yet: remove it, and 'module.' from the keys of checkpoints that it wrote"
-    )
-    return [program.finding(CODE, call.node, message, None) for call in program.calls_of(*_NAMES)]
+    findings: list[Finding] = []
+    for node in dict.fromkeys(call.node for call in program.calls_of(*SPREADERS)):
+        if not program.own(node):
+            message = "nn.DataParallel in a file that the script imports: not edited yet"
+            findings.append(program.finding(CODE, node, message, None))
+        elif not node.args or isinstance(node.args[0], ast.Starred):
+            findings.append(program.finding(CODE, node, "the network that it spreads is not to be seen here", None))
+        else:
+            findings.append(program.finding(CODE, node, _MESSAGE, [_taken_out(program, node)]))
+    return findings + (_inner(program) if findings else [])
+
+
+def _taken_out(program: Program, node: ast.Call) -> Edit:
+    """Leave what is wrapped, or nothing of a statement that does nothing but wrap it."""
+    source = program.source
+    wrapped = source.segment(node.args[0])
+    statement = program.statement(node)
+    if isinstance(statement, ast.Assign) and statement.value is node:
+        if [source.segment(target) for target in statement.targets] == [wrapped]:
+            block, outer = program.block(statement), program.parents[statement]
+            if len(block) > 1:
+                return without(source, statement)
+            if isinstance(outer, ast.If) and not outer.orelse and _only_asks(outer.test):
+                if not source.segment(outer).startswith("elif") and len(program.block(outer)) > 1:
+                    return without(source, outer)
+            return replace(source, statement, "pass")
+    if ast.unparse(node.func).endswith("data_parallel"):
+        given = ", ".join(source.segment(one) for one in node.args[1:2])
+        return replace(source, node, f"{wrapped}({given})")
+    tight = isinstance(node.args[0], ast.Name | ast.Attribute | ast.Call | ast.Subscript)
+    return replace(source, node, wrapped if tight else f"({wrapped})")
+
+
+def _only_asks(test: ast.expr) -> bool:
+    """Whether a test does nothing but ask."""
+    return all(ast.unparse(node.func) in _QUESTIONS for node in ast.walk(test) if isinstance(node, ast.Call))
+
+
+def _inner(program: Program) -> list[Finding]:
+    """Find where the network is taken out of its wrapper."""
+    findings = []
+    for node in ast.walk(program.source.tree):
+        if not (isinstance(node, ast.Attribute) and node.attr == "module" and isinstance(node.ctx, ast.Load)):
+            continue
+        things = [thing for value in program.values(node.value) for thing in value.things]
+        if things and all(is_module(thing) for thing in things):
+            edit = Edit(program.source.span(node.value)[1], program.source.span(node)[1], "")
+            findings.append(program.finding(CODE, node, "there is no wrapper to reach into", [edit]))
+    return findings

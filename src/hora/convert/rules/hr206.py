@@ -17,31 +17,38 @@ CODE = "HR206"
 TITLE = "uneven slices keep their weight"
 WHY = "The mean of means is not the mean: 64 samples over 3 workers put the gradients off by 3.7e-2."
 
+NAMELESS = "the loader that the batch came from has no name here, so that its weight cannot be read"
 _TIGHT = (ast.Name, ast.Attribute, ast.Subscript, ast.Call, ast.Constant)
 
 
 def detect(program: Program) -> list[Finding]:
     """Find losses whose gradients are averaged without the weight of the worker's slice."""
-    ways: dict[ast.Call, list[Backward]] = {}
-    for backward in program.backwards:
-        ways.setdefault(backward.node, []).append(backward)
-    return [*refusals(program, CODE), *(finding for one in ways.values() for finding in _weigh(program, one))]
+    return [*refusals(program, CODE), *(one for ways in program.ways_back for one in _weigh(program, ways))]
 
 
 def _weigh(program: Program, ways: list[Backward]) -> list[Finding]:
-    """Weigh a loss, by the one expression that names its loader on every way that leads to it."""
+    """Weigh a loss that is a mean."""
     first = ways[0]
-    means = [one for one in ways if one.value.spread.kind is Kind.MEAN]
-    loaders = [loader for one in means for loader in one.value.spread.loaders if isinstance(loader, Loader)]
-    if not means or not all(loader.dealt for loader in loaders):
+    if not unscaled(ways, Kind.MEAN):
         return []
-    names = {loader_name(program, one) for one in means}
-    name = names.pop() if len(names) == 1 and len(means) == len(ways) else None
+    name = common_name(program, ways, Kind.MEAN)
     if name is None:
-        message = "the loader that the batch came from has no name here, so that its weight cannot be read"
-        return [program.finding(CODE, first.node, message, None)]
+        return [program.finding(CODE, first.node, NAMELESS, None)]
     edits = weighed(program, first.loss, name)
     return [program.finding(CODE, first.node, "the loss of a slice is averaged without its weight", edits)]
+
+
+def unscaled(ways: list[Backward], kind: Kind) -> bool:
+    """Whether a loss is of a kind on some way that leads to it, over batches that are dealt."""
+    found = [one for one in ways if one.value.spread.kind is kind]
+    loaders = [loader for one in found for loader in one.value.spread.loaders if isinstance(loader, Loader)]
+    return bool(found) and all(loader.dealt for loader in loaders)
+
+
+def common_name(program: Program, ways: list[Backward], kind: Kind) -> str | None:
+    """Give the one expression that names a loss's loader, where the loss is of a kind on all ways that lead to it."""
+    names = {loader_name(program, one) for one in ways}
+    return names.pop() if len(names) == 1 and all(one.value.spread.kind is kind for one in ways) else None
 
 
 def loader_name(program: Program, backward: Backward) -> str | None:
@@ -54,11 +61,16 @@ def loader_name(program: Program, backward: Backward) -> str | None:
 
 def weighed(program: Program, node: ast.expr, loader: str) -> list[Edit]:
     """Multiply an expression by the weight of the loader's batch."""
+    return multiplied(program, node, f"{loader}.weight")
+
+
+def multiplied(program: Program, node: ast.expr, factor: str) -> list[Edit]:
+    """Multiply an expression by a factor."""
     product = isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult | ast.Div)
     before, after = ("", "") if isinstance(node, _TIGHT) or product else ("(", ")")
     outer = isinstance(program.parents[node], ast.Attribute) and not _enclosed(program, node)
     opening, closing = ("(", ")") if outer else ("", "")
-    return surround(program.source, node, opening + before, f"{after} * {loader}.weight{closing}")
+    return surround(program.source, node, opening + before, f"{after} * {factor}{closing}")
 
 
 def _enclosed(program: Program, node: ast.expr) -> bool:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import ast
+
+from hora.convert.edits import Edit, insert_after
 from hora.convert.finding import Finding
 from hora.convert.program import Program
+from hora.convert.runtime import NAME
+from hora.convert.seeds import seeded, streams, together
 from hora.convert.spread import Kind
+from hora.convert.unordered import unordered
 
 CODE = "HR502"
 TITLE = "splits, permutations and sampled settings agree on all workers"
@@ -14,10 +20,34 @@ WHY = "Split without a seed, each worker trains on samples that the others hold 
 def detect(program: Program) -> list[Finding]:
     """Find loaders whose data or sampler each worker has drawn for itself."""
     findings: dict[Finding, None] = {}
-    for thing, spread in program.facts.own.items():
-        if spread.kind is not Kind.OWN or spread.why is None:
+    losses = ((backward.node, backward.value.spread) for backward in program.backwards)
+    for thing, spread in (*program.facts.own.items(), *losses):
+        if spread.kind is not Kind.OWN or spread.why is None or spread.why.code != CODE:
             continue
         where = spread.why.node if hasattr(spread.why.node, "lineno") else getattr(thing, "site", program.source.tree)
-        message = f"each worker would have its own data: {spread.why.message}; seed it first"
-        findings[program.finding(CODE, where, message, None)] = None
-    return list(findings)
+        message = f"each worker would have its own data: {spread.why.message}"
+        edits = _one_seed(program, where)
+        findings[program.finding(CODE, where, message if edits else f"{message}; seed it first", edits)] = None
+    return [*findings, *unordered(program, CODE)]
+
+
+def _one_seed(program: Program, node: ast.AST) -> list[Edit] | None:
+    """Seed the stream that a call draws from as on worker 0; None where that does not help it."""
+    drawn = streams(program, node)
+    stream = next(iter(drawn)) if len(drawn) == 1 else None
+    if stream is None or seeded(program, stream, apart=False):
+        return None
+    start = next((call.node for call in program.calls_of(f"{NAME}.init") if program.own(call.node)), None)
+    if start is None:
+        return None
+    line, edits = together(program, stream)
+    return [*edits, insert_after(program.source, _last_of_start(program, program.statement(start)), [line])]
+
+
+def _last_of_start(program: Program, statement: ast.stmt) -> ast.stmt:
+    """Give the statement that ends the start: the choice of the worker's GPU, where it comes next."""
+    block = program.block(statement)
+    later = block[block.index(statement) + 1 :]
+    if later and "set_device" in ast.unparse(later[0]):
+        return later[0]
+    return statement

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import ast
 
+from hora.convert import noise
+from hora.convert.edits import insert_before, surround
 from hora.convert.finding import Finding
 from hora.convert.losses import refusals
+from hora.convert.metrics import inside_evaluation
 from hora.convert.program import Program
+from hora.convert.seeds import apart, seeded, streams
 from hora.convert.values import plain
 
 CODE = "HR503"
@@ -16,23 +20,73 @@ WHY = "Seeded alike, N workers draw the same noise N times, and the global batch
 
 def detect(program: Program) -> list[Finding]:
     """Find noise in the training step that is alike on all workers, or makes the batch's loss a worker's own."""
-    findings = refusals(program, CODE)
-    if not program.facts.seeded:
-        return findings
-    training = {
+    findings = [_one_draw(program, finding) for finding in refusals(program, CODE)]
+    training = frozenset(
         draw.place.loops[-1][0]
         for draw in program.facts.draws.values()
         if draw.place.loops and any(plain(loader) in program.training_loaders for loader in draw.loaders)
-    }
+    )
+    one = next(noise.draws(program, training), None)
+    if one is not None:
+        message = "the noise of the batch is drawn on each worker for itself: it is not what one worker would draw"
+        findings.append(program.finding(CODE, one.node, message, noise.sliced(program, one)))
+        return findings
+    if not program.facts.seeded:
+        return findings
+    together: dict[tuple[ast.stmt, str], ast.AST] = {}
     for (node, _), place in program.facts.noise.items():
-        if training & {loop for loop, _ in place.loops}:
-            if _in_network(program, node):
-                message = "seeded alike, the workers draw the same noise for their slices: right on average"
-                findings.append(program.finding(CODE, node, message, ()))
-            else:
-                message = "the seed makes all workers draw the same noise for their slices: not converted yet"
-                findings.append(program.finding(CODE, node, message, None))
+        if not training & {loop for loop, _ in place.loops} or noise.sent(program, node):
+            continue
+        stream = next(iter(streams(program, node)), None)
+        if stream is not None and seeded(program, stream, apart=True):
+            continue
+        loop = place.loops[0][0]
+        if _in_network(program, node):
+            message = "seeded alike, the workers draw the same noise for their slices: right on average"
+            findings.append(program.finding(CODE, node, message, ()))
+        elif stream is None or not isinstance(loop, ast.stmt) or not program.own(loop) or _seeds_within(program, loop):
+            message = "the seed makes all workers draw the same noise for their slices"
+            findings.append(program.finding(CODE, node, message, None))
+        else:
+            together.setdefault((loop, stream), node)
+    findings += [_apart(program, loop, stream, node) for (loop, stream), node in together.items()]
     return list(dict.fromkeys(findings))
+
+
+def _one_draw(program: Program, finding: Finding) -> Finding:
+    """Let worker 0 draw for all what the step of all hangs on, where a call of the script draws it."""
+    for node in (calls[0].node for calls in program.calls_by_node.values()):
+        if not program.own(node) or _in_network(program, node) or _evaluates(program, node):
+            continue
+        if not streams(program, node) & {"torch", "numpy", "random"}:
+            continue
+        here = program.finding(CODE, node, finding.message, None)
+        if (here.line, here.column) == (finding.line, finding.column) and getattr(node.func, "attr", "") != "shuffle":
+            edits = surround(program.source, node, f"{program.runtime}.broadcast_object(", ", root_rank=0)")
+            return program.finding(CODE, node, finding.message, edits)
+    return finding
+
+
+def _evaluates(program: Program, node: ast.Call) -> bool:
+    """Whether a call is made where not every worker comes by as often."""
+    return any(inside_evaluation(program, call.place) for call in program.calls_by_node[node])
+
+
+def _apart(program: Program, loop: ast.stmt, stream: str, node: ast.AST) -> Finding:
+    """Give each worker but worker 0 another seed before a loop."""
+    line, imports = apart(program, stream)
+    lines = [f"if {program.runtime}.rank() > 0:", f"{program.source.indent}{line}"]
+    edits = [*imports, insert_before(program.source, loop, lines)]
+    return program.finding(CODE, node, "the seed makes all workers draw the same noise for their slices", edits)
+
+
+def _seeds_within(program: Program, loop: ast.stmt) -> bool:
+    """Whether a loop seeds anew on its way."""
+    return any(
+        loop in {one for one, _ in call.place.loops}
+        for node in program.facts.seeded
+        for call in program.calls_by_node.get(node, ())
+    )
 
 
 def _in_network(program: Program, node: ast.AST) -> bool:

@@ -1,0 +1,125 @@
+"""Noise for the batch, drawn once for all workers and sliced as the batch is."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+from hora.convert.edits import Edit, insert_before, replace, surround
+from hora.convert.facts import Place
+from hora.convert.metrics import batch_loop, loaders_of
+from hora.convert.naming import expression
+from hora.convert.program import Program
+from hora.convert.seeds import streams
+from hora.convert.spread import Kind
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Noise that a script draws in its training loop.
+
+    Attributes
+    ----------
+    node
+        The call that draws it.
+    count
+        The expression in it that counts the samples of the worker's slice.
+    loader
+        The expression that names the loader of the batch.
+    """
+
+    node: ast.Call
+    count: ast.expr
+    loader: str
+
+
+def draws(program: Program, training: frozenset[ast.AST]) -> Iterator[Noise]:
+    """Give the draws that are made as large as the slice, in the order of their lines.
+
+    Parameters
+    ----------
+    program
+        The script.
+    training
+        The loops over training batches.
+    """
+    for (node, _), place in sorted(program.facts.noise.items(), key=lambda item: getattr(item[0][0], "lineno", 0)):
+        if not isinstance(node, ast.Call) or not program.own(node) or not streams(program, node) & {"torch", "numpy"}:
+            continue
+        loops = {loop for loop, context in place.loops if context == place.context}
+        if not training & loops or _parted(program, node):
+            continue
+        counts = list(_counts(program, node, place))
+        loader = _loader(program, counts[0], place) if len(counts) == 1 else None
+        if loader is not None:
+            yield Noise(node, counts[0], loader)
+
+
+def _parted(program: Program, node: ast.Call) -> bool:
+    """Whether workers may part on their way to a draw."""
+    return any(not call.place.control.alike or call.place.alone for call in program.calls_by_node[node])
+
+
+def _counts(program: Program, node: ast.Call, place: Place) -> Iterator[ast.expr]:
+    """Give the outermost expressions in a call's arguments that count the samples of the slice."""
+    left: list[ast.AST] = [*node.args, *(keyword.value for keyword in node.keywords)]
+    while left:
+        here = left.pop()
+        value = program.value(here, place.context)
+        if isinstance(here, ast.expr) and value is not None and value.spread.kind is Kind.COUNT:
+            yield here
+        else:
+            left += ast.iter_child_nodes(here)
+
+
+def _loader(program: Program, count: ast.expr, place: Place) -> str | None:
+    """Give the expression that names the loader whose samples are counted, where it is dealt."""
+    value = program.value(count, place.context)
+    loaders = loaders_of(value.spread) if value is not None else frozenset()
+    if not loaders or not all(loader.dealt for loader in loaders):
+        return None
+    loops = [one for draw in program.facts.draws.values() if draw.loaders & loaders for one in (batch_loop(draw),)]
+    near = next((one.iter for one in loops if isinstance(one, ast.For)), None)
+    return expression(program, frozenset(loaders), place, near)
+
+
+def sliced(program: Program, drawn: Noise) -> list[Edit]:
+    """Draw noise for the whole batch on worker 0, and take the worker's slice of it."""
+    hvd, source = program.runtime, program.source
+    statement = program.statement(drawn.node)
+    count = source.segment(drawn.count)
+    total = f"{hvd}.allreduce({count} * bool({drawn.loader}.weight), op={hvd}.Sum)"
+    names = _given(program, statement, total)
+    edits: list[Edit] = []
+    if names is None:
+        names = program.fresh("samples", "batch_samples"), program.fresh("first", "first_sample")
+        # A worker without samples of its own has borrowed the whole batch, from its first sample on.
+        start = f"{names[0]} * {hvd}.rank() // {hvd}.size() * bool({drawn.loader}.weight)"
+        edits.append(insert_before(source, statement, [f"{names[0]} = {total}", f"{names[1]} = {start}"]))
+    send = "broadcast" if streams(program, drawn.node) == {"torch"} else "broadcast_object"
+    part = f", root_rank=0)[{names[1]} : {names[1]} + {count}]"
+    edits.append(replace(source, drawn.count, names[0]))
+    return [*edits, *surround(source, drawn.node, f"{hvd}.{send}(", part)]
+
+
+def _given(program: Program, statement: ast.stmt, total: str) -> tuple[str, str] | None:
+    """Give the names of the batch's size and the slice's start, where they are known before a statement."""
+    here: ast.AST = statement
+    while isinstance(here, ast.stmt) and not isinstance(here, ast.FunctionDef):
+        block = program.block(here)
+        for one, other in pairwise(block[: block.index(here)]):
+            if isinstance(one, ast.Assign) and isinstance(other, ast.Assign):
+                if ast.unparse(one.value) == ast.unparse(ast.parse(total, mode="eval")):
+                    return ast.unparse(one.targets[0]), ast.unparse(other.targets[0])
+        if isinstance(here, ast.For | ast.While):
+            return None
+        here = program.parents[here]
+    return None
+
+
+def sent(program: Program, node: ast.AST) -> bool:
+    """Whether what a call draws is sent from worker 0 to all."""
+    parent = program.parents[node]
+    return isinstance(parent, ast.Call) and ast.unparse(parent.func).startswith(f"{program.runtime}.broadcast")

@@ -1,0 +1,74 @@
+"""Seeds: how a script asks for one, stream by stream, in the names that it has imported."""
+
+from __future__ import annotations
+
+import ast
+
+from hora.convert.edits import Edit, insert_before
+from hora.convert.program import Program
+from hora.convert.randomness import SEEDS, stream_of
+from hora.convert.spread import Kind
+from hora.convert.values import Named
+
+_APART = {
+    "torch": "{name}.manual_seed({name}.initial_seed() + {rank})",
+    "numpy": "{name}.random.seed({name}.random.randint(2**31) + {rank})",
+    "random": "{name}.seed({name}.getrandbits(31) + {rank})",
+}
+_TOGETHER = {
+    "torch": "{name}.manual_seed({hvd}.broadcast_object({name}.initial_seed(), root_rank=0))",
+    "numpy": "{name}.random.set_state({hvd}.broadcast_object({name}.random.get_state(), root_rank=0))",
+    "random": "{name}.setstate({hvd}.broadcast_object({name}.getstate(), root_rank=0))",
+}
+
+
+def apart(program: Program, stream: str) -> tuple[str, list[Edit]]:
+    """Give what seeds a stream on each worker for itself, and the import that it needs."""
+    name, edits = _imported(program, stream)
+    return _APART[stream].format(name=name, rank=f"{program.runtime}.rank()"), edits
+
+
+def together(program: Program, stream: str) -> tuple[str, list[Edit]]:
+    """Give what brings a stream to where it is on worker 0, and the import that it needs."""
+    name, edits = _imported(program, stream)
+    return _TOGETHER[stream].format(name=name, hvd=program.runtime), edits
+
+
+def _imported(program: Program, stream: str) -> tuple[str, list[Edit]]:
+    """Give the name under which the script has a library, and the import where it has none."""
+    for node in program.source.tree.body:
+        for alias in node.names if isinstance(node, ast.Import) else ():
+            if alias.name == stream or (alias.asname is None and alias.name.split(".")[0] == stream):
+                return alias.asname or stream, []
+    first = next(
+        node
+        for node in program.source.tree.body
+        if isinstance(node, ast.Import | ast.ImportFrom) and getattr(node, "module", "") != "__future__"
+    )
+    return stream, [insert_before(program.source, first, [f"import {stream}"])]
+
+
+def streams(program: Program, node: ast.AST) -> frozenset[str | None]:
+    """Give the streams that a call may draw from."""
+    return frozenset(
+        stream_of(thing.name)
+        for call in program.calls_by_node.get(node, ())
+        for thing in call.function.things
+        if isinstance(thing, Named)
+    )
+
+
+def seeded(program: Program, stream: str, *, apart: bool) -> bool:
+    """Whether a stream is seeded in the script: ``apart`` when on each worker for itself, else from worker 0."""
+    for name, given in SEEDS.items():
+        if stream not in given:
+            continue
+        for call in program.calls_of(name):
+            own = any(value.spread.kind is Kind.OWN for value in call.args)
+            sent = any(
+                isinstance(arg, ast.Call) and ast.unparse(arg.func) == f"{program.runtime}.broadcast_object"
+                for arg in call.node.args
+            )
+            if own if apart else sent:
+                return True
+    return False
