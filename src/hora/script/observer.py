@@ -24,6 +24,7 @@ from hora.script.augmentation import drawn_per_sample
 from hora.script.batchnorm import synchronised_batch_norm
 from hora.script.events import BackwardRan, Event, OptimizerBegan, OptimizerStepped, Printed, RunEnded
 from hora.script.knobs import Knobs
+from hora.script.latent import DrawnPerSample
 from hora.script.naming import NamedTensor, Stepping, stepping
 from hora.script.passes import Passes, StopRun
 from hora.script.precision import float64
@@ -68,6 +69,7 @@ class Observer:
                 patches.enter_context(without_dropout(self._note_neutralised))
                 patches.enter_context(synchronised_batch_norm(self._note_neutralised))
                 patches.enter_context(drawn_per_sample(self._note_neutralised))
+                patches.enter_context(DrawnPerSample(lambda: self._passes.batch, self._note_neutralised))
             if self._knobs.float64:
                 patches.enter_context(float64())
             yield

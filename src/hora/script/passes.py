@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from hora.script.augmentation import SeededWorker
 from hora.script.events import BatchLoaded, Event, PassBegan, PassEnded, PassPlanned, Samples
 from hora.script.knobs import Knobs
+from hora.script.latent import Batch
 from hora.script.precision import in_float64
 from hora.script.randomness import seed_everything
 from hora.torch.deal import DealtBatchSampler
@@ -36,10 +37,14 @@ class StopRun(BaseException):
 
 @dataclass
 class _Walked:
-    """A loader that was walked at least once; `handed` queues the samples drawn for this worker and not yet loaded."""
+    """A loader that was walked at least once.
+
+    `planned` holds the global batches of its pass, `handed` queues this worker's samples that are drawn but not loaded.
+    """
 
     name: str
     number: int = -1
+    planned: tuple[Samples, ...] = ()
     handed: deque[Samples] = field(default_factory=deque)
 
 
@@ -55,6 +60,7 @@ class Passes:
         self._training_batches = 0
         self.remarks: dict[str, None] = {}
         self.float64 = knobs.float64
+        self.batch: Batch | None = None
 
     @property
     def training(self) -> bool:
@@ -109,6 +115,7 @@ class Passes:
             batches, samples = [self._permuted(batch) for batch in recorded], sum(map(len, recorded))
             distinct = len({sample for batch in batches for sample in batch})
         planned = tuple(map(tuple, batches))
+        walked.planned = planned
         self._emit(PassPlanned(walked.name, walked.number, planned, samples, repeats=distinct < samples))
         for batch in batches:
             if recorded is None or not cut or self._size == 1:
@@ -130,6 +137,7 @@ class Passes:
             # What a step draws for its global batch is then alike in every run, whatever its loaders drew before.
             place = f"{self._knobs.seed} {walked.name} {walked.number} {index}"
             seed_everything(zlib.crc32(place.encode()))
+            self.batch = Batch(place, walked.handed[0], walked.planned[index])
         self._emit(BatchLoaded(walked.name, walked.number, index, walked.handed.popleft()))
 
     def ended(self, walked: _Walked) -> None:
@@ -217,6 +225,7 @@ class _Watched:
         return self
 
     def __next__(self) -> Any:
+        self._passes.batch = None
         try:
             batch = next(self._iterator)
         except StopIteration:

@@ -22,7 +22,7 @@ MARGIN = 100.0
 # flipped unit moves its layer's gradient by up to about this much. Double precision meets a kink a billion times more
 # rarely.
 KINK: dict[Precision, float] = {"float64": 0.0, "float32": 1e-3}
-# What passes where the floor cannot be measured.
+# What passes where the floor cannot be measured, and of what is not a gradient.
 UNPERMUTED: dict[Precision, float] = {"float64": 1e-9, "float32": 1e-3}
 
 
@@ -60,7 +60,9 @@ class Floor:
         own = self.of(found)
         alike = [floor for (quantity, _), floor in self.tensors.items() if quantity == found.quantity]
         typical = median(alike) if alike else 0.0
-        return max(MARGIN * max(own, typical, _RESOLUTION[self.precision]), KINK[self.precision], self.least)
+        # An optimizer may divide by what is nearly zero, as Adam does: what it makes of rounding is larger than that.
+        least = self.least if found.quantity == "gradient" else UNPERMUTED[self.precision]
+        return max(MARGIN * max(own, typical, _RESOLUTION[self.precision]), KINK[self.precision], least)
 
     @property
     def largest(self) -> float:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 from itertools import zip_longest
 
+_NOISE = 1e-9
 _NUMBER = re.compile(r"[-+]?(?:\d+\.\d*|\.\d+|\d+)(?:[eE][-+]?\d+)?|\bnan\b|\binf\b")
 _DURATION = re.compile(r"\s*(?:s|ms|us|sec|secs|seconds|min|minutes|h|it/s|/s|s/it)\b", re.IGNORECASE)
 _CLOCK = re.compile(r"\b(?:time|elapsed|took|eta|speed|throughput)\b", re.IGNORECASE)
@@ -52,17 +53,18 @@ def _words(line: str) -> str:
 
 
 def _same(a: str, b: str) -> bool:
-    """Whether two printed numbers may be the same one, rounded: one apart in the last digit at most."""
+    """Whether two printed numbers may be the same one, rounded: one apart in the last digit at most, or in noise."""
     if a == b:
         return True
     x, y = float(a), float(b)
     if x != x or y != y:
         return x != x and y != y
-    return abs(x - y) <= 1.001 * max(_last_digit(a), _last_digit(b))
+    digit = max(_last_digit(a), _last_digit(b))
+    # Whole numbers are counts, and counts are exact; of what is printed in full the last digits are noise.
+    return digit > 0 and abs(x - y) <= max(1.001 * digit, _NOISE * max(abs(x), abs(y)))
 
 
 def _last_digit(number: str) -> float:
     mantissa, _, exponent = number.lower().partition("e")
     _, _, decimals = mantissa.partition(".")
-    # Whole numbers are counts, and counts are exact.
     return 0.0 if not decimals and not exponent else 10.0 ** (int(exponent or 0) - len(decimals))

@@ -177,7 +177,7 @@ def _gradient(parameter: torch.Tensor) -> torch.Tensor | None:
 
 
 def _but_for_rounding(found: torch.Tensor, expected: torch.Tensor) -> torch.Tensor:
-    """`found`, or `expected` where they are one rounding of the parameter apart: a small update makes that look large."""
+    """`found`, or `expected` where they are a rounding of the parameter apart; a small update makes that look large."""
     found, expected = found.detach(), expected.to(found.device)
     near = (found - expected).abs() <= 2 * torch.finfo(found.dtype).eps * expected.abs()
     return torch.where(near, expected, found)
