@@ -74,6 +74,15 @@ def test_arguments_of_the_script_need_no_dashes_before_them(scripts):
         assert "['--quick', '-n', '9']" in done.stdout, done.stderr
 
 
+def test_workers_that_would_train_alone_are_pointed_out(scripts):
+    (scripts / "alone.py").write_text("import torch\nprint(torch.ones(2).sum().item())\n")
+    done = hora("run", "-n", "2", "alone.py", cwd=scripts)
+    assert done.returncode == 0
+    assert "alone.py names no other workers" in done.stderr
+    assert "hora convert alone.py -o CONVERTED.py" in done.stderr
+    assert "names no other workers" not in hora("run", "-n", "1", "alone.py", cwd=scripts).stderr
+
+
 def test_convert_as_json(tmp_path):
     done = hora("convert", DIGITS, "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -128,7 +137,9 @@ def test_verify_says_what_is_wrong_with_its_options(tmp_path, given, found):
 def test_convert_writes_where_it_is_told(tmp_path):
     copy = tmp_path / "digits.py"
     copy.write_bytes(DIGITS.read_bytes())
-    assert hora("convert", "digits.py", "-o", "x.py", cwd=tmp_path).returncode == 0
+    done = hora("convert", "digits.py", "-o", "x.py", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "wrote x.py; next: hora verify -n 2 digits.py x.py" in done.stderr
     assert copy.read_bytes() == DIGITS.read_bytes()
     assert hora("convert", "digits.py", "--in-place", cwd=tmp_path).returncode == 0
     assert copy.read_bytes() == (tmp_path / "x.py").read_bytes()

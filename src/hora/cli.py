@@ -80,7 +80,7 @@ def convert(
     else:
         if not conversion.refusals and target is None:
             show_code(conversion, Console(), diff=diff)
-        show_reasons(conversion, Console(stderr=True))
+        show_reasons(conversion, Console(stderr=True), None if conversion.refusals else target)
     raise typer.Exit(1 if conversion.refusals else 0)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from rich.console import Console
 from rich.syntax import Syntax
 
@@ -18,8 +20,8 @@ def show_code(conversion: Conversion, console: Console, *, diff: bool) -> None:
         console.file.write(text)
 
 
-def show_reasons(conversion: Conversion, console: Console) -> None:
-    """Print each edit's line, rule and reason, then notes, then what stands against the conversion."""
+def show_reasons(conversion: Conversion, console: Console, written: Path | None = None) -> None:
+    """Print each edit's line, rule and reason, then notes, then where it was written, or what stands against it."""
     if conversion.refusals:
         console.print(f"[bold red]{conversion.path}: not converted, nothing written[/]", highlight=False)
         _findings(conversion.refusals, console, "red")
@@ -29,6 +31,9 @@ def show_reasons(conversion: Conversion, console: Console) -> None:
     for line, code, why in dict.fromkeys((edit.line, edit.code, edit.reason) for edit in conversion.edits):
         console.print(f"[dim]line {line:>4}[/]  [bold]{code}[/]  {why}", highlight=False, soft_wrap=True)
     _findings(conversion.notes, console, "yellow")
+    if written is not None and conversion.edits:
+        original = "ORIGINAL" if written == conversion.path else conversion.path
+        console.print(f"wrote {written}; next: hora verify -n 2 {original} {written}", highlight=False, soft_wrap=True)
 
 
 def _findings(findings: tuple[Finding, ...], console: Console, colour: str) -> None:

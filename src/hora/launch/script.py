@@ -20,6 +20,23 @@ from hora.launch.local import run
 from hora.launch.report import Report
 from hora.launch.stop import Stop
 
+# What a script that trains on several workers names, itself or by way of what it reads from its environment.
+_RUNTIMES = (
+    "hora",
+    "horovod",
+    "torch.distributed",
+    "accelerate",
+    "lightning",
+    "deepspeed",
+    "fairscale",
+    "colossalai",
+    "ignite",
+    "transformers",
+    "ray",
+    "mpi4py",
+    "RANK",
+    "WORLD_SIZE",
+)
 _ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -75,6 +92,11 @@ def run_script(
         with _signals_request(stop):
             if 0 < (gpus := _visible_gpus()) < workers:
                 report.notice(f"{workers} workers share {gpus} GPU{'s' if gpus > 1 else ''}")
+            if workers > 1 and not module and not _speaks_of_workers(Path(script)):
+                report.notice(
+                    f"{script} names no other workers; unless a module of its does, each trains alone on all the data. "
+                    f"Convert it: hora convert {script} -o CONVERTED.py"
+                )
             result = run(
                 command,
                 workers,
@@ -111,6 +133,13 @@ def _check_file(script: Path, asked: str) -> None:
         raise HoraError(asked, f"it is not Python: {place}{error.msg}", "Mend it, or name a Python file.") from None
     except ValueError as error:  # bytes that are no text
         raise HoraError(asked, f"it is not Python: {error}", "Name a Python file.") from None
+
+
+def _speaks_of_workers(script: Path) -> bool:
+    """Whether a script names what could make its workers one world; one that does not name torch may be anything."""
+    with tokenize.open(script) as file:
+        text = file.read()
+    return "torch" not in text or any(name in text for name in _RUNTIMES)
 
 
 def _check_module(module: str, asked: str) -> None:

@@ -18,7 +18,7 @@ from torch.overrides import TorchFunctionMode
 from hora.script.events import Samples
 
 _NORMAL = (torch.randn, torch.randn_like, torch.Tensor.normal_)
-_UNIFORM = (torch.rand, torch.rand_like, torch.Tensor.uniform_)
+_UNIFORM = (torch.rand, torch.rand_like, torch.Tensor.uniform_, torch.randint)
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class DrawnPerSample(TorchFunctionMode):
         if (func not in _NORMAL and func not in _UNIFORM) or kwargs.get("generator") is not None:
             return drawn
         batch = self._batch()
-        if batch is None or drawn.dim() == 0 or not drawn.is_floating_point():
+        if batch is None or drawn.dim() == 0 or drawn.is_complex():
             return drawn
         samples = {len(batch.whole): batch.whole, len(batch.own): batch.own}.get(drawn.shape[0])
         if samples is None:
@@ -55,12 +55,13 @@ class DrawnPerSample(TorchFunctionMode):
             self._of, self._draws = batch.name, 0
         self._draws += 1
         self._note("random numbers of the batch, drawn per sample")
-        low, high = _scale(func, args, kwargs)
+        offset, scale = _scale(func, args, kwargs)
         rows = [
             self._row(f"{batch.name} {self._draws} {sample}", func in _NORMAL, drawn.shape[1:]) for sample in samples
         ]
+        numbers = torch.stack(rows) * scale + offset
         with torch.no_grad():
-            drawn.detach().copy_(torch.stack(rows) * high + low)
+            drawn.detach().copy_(numbers.floor() if func is torch.randint else numbers)
         return drawn
 
     @staticmethod
@@ -79,4 +80,8 @@ def _scale(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[fl
         begin, end = (*args[1:], *(0.0, 1.0)[len(args) - 1 :])[:2]
         begin, end = float(kwargs.get("from", begin)), float(kwargs.get("to", end))
         return begin, end - begin
+    if func is torch.randint:
+        bounds = [argument for argument in args if isinstance(argument, int)]
+        low = kwargs.get("low", bounds[0] if len(bounds) > 1 else 0)
+        return float(low), float(kwargs.get("high", bounds[-1] if bounds else 0) - low)
     return 0.0, 1.0

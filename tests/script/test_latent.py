@@ -1,0 +1,60 @@
+"""Noise for a batch is the samples' own: the same whoever draws it, for a slice or for the whole, in any order."""
+
+import torch
+
+from hora.script.latent import Batch, DrawnPerSample
+
+WHOLE = (7, 3, 9, 4)
+
+
+def drawn(own, draw, name="pass 0 batch 0", whole=WHOLE):
+    noted = []
+    with DrawnPerSample(lambda: Batch(name, own, whole), noted.append):
+        result = draw()
+    return result, noted
+
+
+def test_a_slice_draws_the_rows_of_the_whole():
+    for draw in (torch.randn, torch.rand):
+        whole, noted = drawn(WHOLE, lambda draw=draw: draw(4, 5))
+        assert noted == ["random numbers of the batch, drawn per sample"]
+        assert torch.equal(drawn((9, 4), lambda draw=draw: draw(2, 5))[0], whole[2:])
+        assert torch.equal(drawn((9, 4), lambda draw=draw: draw(4, 5))[0], whole), "a worker may draw for all"
+        assert torch.equal(
+            drawn((4, 7, 9, 3), lambda draw=draw: draw(4, 5), whole=(4, 7, 9, 3))[0], whole[[3, 0, 2, 1]]
+        )
+
+
+def test_each_draw_and_each_batch_has_numbers_of_its_own():
+    two, _ = drawn(WHOLE, lambda: torch.stack([torch.randn(4, 3), torch.randn(4, 3)]))
+    assert not torch.equal(two[0], two[1])
+    assert not torch.equal(two[0], drawn(WHOLE, lambda: torch.randn(4, 3), name="pass 0 batch 1")[0])
+
+
+def test_in_place_draws_keep_their_scale():
+    rows, _ = drawn(WHOLE, lambda: torch.empty(4, 2000).normal_(3.0, std=0.5))
+    assert abs(rows.mean() - 3.0) < 0.05
+    assert abs(rows.std() - 0.5) < 0.05
+    rows, _ = drawn(WHOLE, lambda: torch.empty(4, 2000).uniform_(-2.0, -1.0))
+    assert -2.0 <= rows.min() < rows.max() <= -1.0
+
+
+def test_whole_numbers_stay_in_their_bounds():
+    for draw in (lambda: torch.randint(3, 7, (4, 500)), lambda: torch.randint(low=3, high=7, size=(4, 500))):
+        steps, _ = drawn(WHOLE, draw)
+        assert steps.dtype == torch.int64
+        assert set(steps.flatten().tolist()) == {3, 4, 5, 6}
+    whole, _ = drawn(WHOLE, lambda: torch.randint(1000, (4,)))
+    assert torch.equal(drawn((9, 4), lambda: torch.randint(0, 1000, (2,)))[0], whole[2:])
+
+
+def test_other_draws_are_left_alone():
+    torch.manual_seed(0)
+    expected = torch.randn(3, 5), torch.randn(4, generator=torch.Generator().manual_seed(1)), torch.randn(())
+    torch.manual_seed(0)
+    found, noted = drawn(
+        (9, 4),
+        lambda: (torch.randn(3, 5), torch.randn(4, generator=torch.Generator().manual_seed(1)), torch.randn(())),
+    )
+    assert all(map(torch.equal, expected, found))
+    assert noted == []
