@@ -84,7 +84,7 @@ def judge(evidence: Evidence, *, next_command: str) -> Verification:
         )
     if not gradients:
         why = "every gradient is noise: one worker on the same batches already computes something else when repeated"
-        advice = "Make the script deterministic: seed what it draws, and see torch.use_deterministic_algorithms"
+        advice = "Make it repeatable: seed what it draws, sort what comes out of a set, use deterministic algorithms"
         return replace(base, verdict="cannot-tell", why=why, next=advice)
     normalised = " with synchronised BatchNorm" if "BatchNorm" in base.neutralised else ""
     why = f"{base.workers} workers compute what one worker computes{normalised}, in each of {base.steps} steps"

@@ -24,7 +24,20 @@ _HARMLESS = (
     "torch.manual_seed",
     "warnings.",
     "os.environ",
+    "os.path.",
+    "sys.path.",
+    "math.",
 )
+# Calls that only make a value, or set a seed, which the runtime does not touch.
+_VALUES = frozenset(
+    [
+        *("Path", "pathlib.Path", "logging.getLogger", "re.compile", "os.getenv", "os.getcwd", "time.time"),
+        *("set", "dict", "list", "tuple", "frozenset", "range", "sorted", "len", "min", "max"),
+        *("int", "float", "str", "bool", "defaultdict", "collections.defaultdict", "OrderedDict"),
+        *("collections.OrderedDict", "random.seed", "np.random.seed", "numpy.random.seed"),
+    ]
+)
+_PATHS = ("resolve", "absolute", "joinpath", "expanduser", "with_suffix", "with_name")
 
 
 def detect(program: Program) -> list[Finding]:
@@ -107,9 +120,14 @@ def _passive(statement: ast.stmt) -> bool:
 def _harmless(statement: ast.stmt) -> bool:
     """Whether a statement calls nothing that uses a device, reads data or speaks."""
     calls = [node for node in ast.walk(statement) if isinstance(node, ast.Call)]
-    return isinstance(statement, ast.Assign | ast.Expr) and all(
-        ast.unparse(call.func).startswith(_HARMLESS) for call in calls
-    )
+    return isinstance(statement, ast.Assign | ast.AnnAssign | ast.Expr) and all(map(_only_makes, calls))
+
+
+def _only_makes(call: ast.Call) -> bool:
+    """Whether a call does no more than make a value or set a seed."""
+    name = ast.unparse(call.func)
+    of_a_path = isinstance(call.func, ast.Attribute) and call.func.attr in _PATHS
+    return of_a_path or name in _VALUES or name.startswith(_HARMLESS)
 
 
 def _docstring(statement: ast.stmt) -> bool:
