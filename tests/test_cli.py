@@ -121,7 +121,7 @@ def test_verify_as_json(tmp_path):
     ("given", "found"),
     [
         (["-n", "0"], "0 workers to compare with one"),
-        (["-n", "two"], "verify -n two: that is no number of workers"),
+        (["-n", "two"], "verify -n two: that is no integer, nor several"),
         (["-n", "2", "--steps", "1"], "1 steps, and two epochs have to end"),
         (["-n", "2", "--html", "absent/page.html"], "there is no directory"),
     ],

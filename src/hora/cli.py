@@ -178,7 +178,9 @@ def _numbers(verb: str, text: str) -> list[int]:
     try:
         return list(dict.fromkeys(int(part) for part in text.split(",")))
     except ValueError:
-        raise HoraError(f"{verb} -n {text}", "that is no number of workers", "Give one or several: -n 2,3,4") from None
+        raise HoraError(
+            f"{verb} -n {text}", "that is no integer, nor several with commas", "Give one or several: -n 2,3,4"
+        ) from None
 
 
 def _print_json(result: Any) -> None:
