@@ -17,7 +17,7 @@ from hora.launch.guard import Guard
 from hora.launch.process import Starter, execute
 from hora.launch.result import Line, RunResult
 from hora.launch.stop import Stop
-from hora.launch.supervision import Supervision
+from hora.launch.supervision import Supervision, ignore
 
 
 def run(
@@ -83,7 +83,7 @@ def run(
     with (
         reserved_port() as port,
         Guard() as guard,
-        Supervision(guard, on_line or _ignore, on_notice or _to_stderr, timeout, grace, stop or Stop()) as supervision,
+        Supervision(guard, on_line or ignore, on_notice or _to_stderr, timeout, grace, stop or Stop()) as supervision,
     ):
         for rank in range(workers):
             own = worker_env(rank) if worker_env else {}
@@ -91,10 +91,6 @@ def run(
                 command, {**inherited, **worker_environment(rank, workers, port), **(env or {}), **own}, cwd, start
             )
         return supervision.see_through()
-
-
-def _ignore(line: Line) -> None:
-    pass
 
 
 def _to_stderr(notice: str) -> None:

@@ -86,7 +86,7 @@ class Supervision:
     ) -> None:
         try:
             if error is not None:
-                self._on_line = self._on_notice = _ignore
+                self._on_line = self._on_notice = ignore
                 self._end(signal.SIGTERM)
                 self._loop()
         finally:  # a second exception (Ctrl-C again) cuts the grace short
@@ -233,5 +233,5 @@ def _patience() -> float:
         raise HoraError("read HORA_STRAGGLER_SECONDS", f"{setting!r} is no number", "Set it to seconds.") from None
 
 
-def _ignore(_: object) -> None:
-    pass
+def ignore(_: object) -> None:
+    """Take what nobody wants to hear."""

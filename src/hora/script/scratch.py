@@ -98,8 +98,7 @@ class Scratch:
         def saved(obj: object, f: Any, *args: Any, **kwargs: Any) -> None:
             # torch's own writer opens the file below Python, where no audit event tells of it.
             if isinstance(f, (str, os.PathLike)):
-                self._claim(f, "drop")
-                self._note(f)
+                self._note(self._claim(f, "drop"))
             save(obj, f, *args, **kwargs)
 
         torch.save = saved
@@ -121,31 +120,32 @@ class Scratch:
             flags = flags or 0
             writes = any(letter in mode for letter in "wax+") if mode else bool(flags & _WRITING)
             if writes and isinstance(path, (str, bytes, os.PathLike)):
-                self._claim(path, "drop" if flags & os.O_TRUNC and flags & os.O_CREAT else "copy")
-                self._note(path)
+                self._note(self._claim(path, "drop" if flags & os.O_TRUNC and flags & os.O_CREAT else "copy"))
         elif event in _CHANGES:
             indices, leaf = _CHANGES[event]
             if any(isinstance(fd, int) and fd >= 0 for fd in args[-len(indices) :]):
                 # Relative to a directory that was opened before, as rmtree does below what it has claimed.
                 return
-            for index in indices:
-                if isinstance(args[index], (str, bytes, os.PathLike)):
-                    self._claim(args[index], leaf)
-            if event in ("os.remove", "os.rename") and self._name(args[0]) in self.written:
-                del self.written[self._name(args[0])]
-                if event == "os.rename":
-                    self._note(args[1])
+            claimed = [
+                self._claim(args[index], leaf)
+                for index in indices
+                if isinstance(args[index], (str, bytes, os.PathLike))
+            ]
+            if event in ("os.remove", "os.rename") and claimed and claimed[0] in self.written:
+                del self.written[claimed[0]]
+                for target in claimed[1:]:
+                    self._note(target)
 
-    def _note(self, path: str | bytes | os.PathLike[Any]) -> None:
-        """Remember a file that is written; what is in no mirror is nobody's result."""
-        if os.path.abspath(os.fsdecode(path)).startswith(self._root + os.sep):
-            self.written[self._name(path)] = None
+    def _note(self, claimed: str | None) -> None:
+        """Remember a file that is written."""
+        if claimed is not None:
+            self.written[claimed] = None
 
-    def _name(self, path: str | bytes | os.PathLike[Any]) -> str:
-        return os.path.abspath(os.fsdecode(path))[len(self._root) :]
+    def _claim(self, path: str | bytes | os.PathLike[Any], leaf: _Leaf) -> str | None:
+        """Make `path` one that can be changed without a trace outside, or refuse.
 
-    def _claim(self, path: str | bytes | os.PathLike[Any], leaf: _Leaf) -> None:
-        """Make `path` one that can be changed without a trace outside, or refuse."""
+        Returns its name outside the mirror; None where it is in no mirror, and nobody's result.
+        """
         absolute = os.path.abspath(os.fsdecode(path))
         if not _inside(absolute, self._root):
             parent = os.path.realpath(os.path.dirname(absolute))
@@ -156,7 +156,7 @@ class Scratch:
                     "Give it a relative path: an observed run keeps relative writes in a scratch directory",
                     status=3,
                 )
-            return
+            return None
         self._own.writes = True
         try:
             with _locked(self._root):
@@ -168,6 +168,7 @@ class Scratch:
                 _own_leaf(Path(absolute), leaf)
         finally:
             self._own.writes = False
+        return absolute[len(self._root) :]
 
 
 def _inside(path: str, root: str) -> bool:

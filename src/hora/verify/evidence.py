@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 from hora.script.events import BackwardRan, BatchLoaded, OptimizerStepped, StatisticsKept
 from hora.verify.floor import Floor
@@ -33,6 +34,11 @@ class Evidence:
     replayed: Run
     precision: Precision
 
+    @cached_property
+    def differences(self) -> list[TensorDifference]:
+        """How far the replayed run is from the reference: see `worst`."""
+        return worst([self.replayed])
+
 
 def worst(runs: Iterable[Run]) -> list[TensorDifference]:
     """For each tensor of each step, the largest difference over all workers of all runs, in order of steps."""
@@ -49,7 +55,7 @@ def worst(runs: Iterable[Run]) -> list[TensorDifference]:
 def by_step(evidence: Evidence, floor: Floor) -> tuple[Step, ...]:
     """What each step shows."""
     found: dict[int, float] = {}
-    for difference in worst([evidence.replayed]):
+    for difference in evidence.differences:
         if difference.quantity == "gradient" and floor.judges(difference):
             found[difference.step] = max(found.get(difference.step, 0.0), difference.difference)
     one = _losses(evidence.reference, 0)
@@ -63,7 +69,7 @@ def by_step(evidence: Evidence, floor: Floor) -> tuple[Step, ...]:
 def by_tensor(evidence: Evidence, floor: Floor) -> tuple[Tensor, ...]:
     """What each parameter's gradient shows."""
     found: dict[str, TensorDifference] = {}
-    for difference in worst([evidence.replayed]):
+    for difference in evidence.differences:
         name = difference.tensor
         if difference.quantity == "gradient" and (name not in found or difference.difference > found[name].difference):
             found[name] = difference

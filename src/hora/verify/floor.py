@@ -28,11 +28,12 @@ UNPERMUTED: dict[Precision, float] = {"float64": 1e-9, "float32": 1e-3}
 
 @dataclass(frozen=True)
 class Floor:
-    """The floor of each tensor, for its gradient and for its update."""
+    """The floor of each tensor for each quantity, what is typical of a quantity, and the least that is taken."""
 
     precision: Precision
     tensors: dict[tuple[Compared, str], float]
-    least: float = 0.0
+    typical: dict[Compared, float]
+    least: float
 
     @classmethod
     def measured(cls, precision: Precision, repeated: Iterable[TensorDifference], *, permuted: bool) -> Floor:
@@ -45,7 +46,11 @@ class Floor:
         for found in repeated:
             key = found.quantity, found.tensor
             tensors[key] = max(tensors.get(key, 0.0), found.difference)
-        return cls(precision, tensors, 0.0 if permuted else UNPERMUTED[precision])
+        alike: dict[Compared, list[float]] = {}
+        for (quantity, _), floor in tensors.items():
+            alike.setdefault(quantity, []).append(floor)
+        typical = {quantity: median(floors) for quantity, floors in alike.items()}
+        return cls(precision, tensors, typical, 0.0 if permuted else UNPERMUTED[precision])
 
     def of(self, found: TensorDifference) -> float:
         """The floor of the tensor that a difference is of."""
@@ -57,12 +62,10 @@ class Floor:
 
     def allowed(self, found: TensorDifference) -> float:
         """The largest difference that passes for noise; never below what the precision can resolve."""
-        own = self.of(found)
-        alike = [floor for (quantity, _), floor in self.tensors.items() if quantity == found.quantity]
-        typical = median(alike) if alike else 0.0
+        noise = max(self.of(found), self.typical.get(found.quantity, 0.0), _RESOLUTION[self.precision])
         # An optimizer may divide by what is nearly zero, as Adam does: what it makes of rounding is larger than that.
         least = self.least if found.quantity == "gradient" else UNPERMUTED[self.precision]
-        return max(MARGIN * max(own, typical, _RESOLUTION[self.precision]), KINK[self.precision], least)
+        return max(MARGIN * noise, KINK[self.precision], least)
 
     @property
     def largest(self) -> float:

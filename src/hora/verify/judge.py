@@ -52,7 +52,7 @@ def judge(evidence: Evidence, *, next_command: str) -> Verification:
     """Weigh the evidence; `next_command` is what to do after a clean verdict."""
     reference, replayed = evidence.reference, evidence.replayed
     floor = Floor.measured(evidence.precision, worst(evidence.repeated), permuted=evidence.permuted)
-    gradients = [d for d in worst([replayed]) if d.quantity == "gradient" and floor.judges(d)]
+    gradients = [d for d in evidence.differences if d.quantity == "gradient" and floor.judges(d)]
     base = Verification(
         verdict="equivalent",
         why="",
@@ -184,7 +184,7 @@ def _learning_rates(reference: Run, replayed: Run) -> Finding | None:
 
 def _tensors(evidence: Evidence, floor: Floor) -> Finding | None:
     """Find the first step at which a gradient, or its update, is out of the noise; there the worst tensor."""
-    over = [d for d in worst([evidence.replayed]) if floor.judges(d) and not d.difference <= floor.allowed(d)]
+    over = [d for d in evidence.differences if floor.judges(d) and not d.difference <= floor.allowed(d)]
     if not over:
         return None
     order = list(_WHAT)

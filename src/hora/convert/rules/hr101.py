@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from hora.convert.edits import Edit, insert_before
 from hora.convert.finding import Finding
+from hora.convert.imports import modules_of
 from hora.convert.program import Program
 from hora.convert.runtime import NAME
 from hora.convert.values import Function
@@ -83,7 +84,7 @@ def _imports_end(program: Program) -> int:
     of_torch = [
         place
         for place, node in enumerate(body)
-        if isinstance(node, ast.Import | ast.ImportFrom) and _modules(node)[0].split(".")[0] in ("torch", "hora")
+        if isinstance(node, ast.Import | ast.ImportFrom) and modules_of(node)[0].split(".")[0] in ("torch", "hora")
     ]
     return of_torch[0] + 1 if of_torch else 0
 
@@ -143,9 +144,9 @@ def _is_main(statement: ast.stmt) -> bool:
 def _import(program: Program, line: str) -> Edit:
     """Put the import among the script's own: in order where they are in order, else before that of torch."""
     imports = [node for node in program.source.tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
-    of_torch = [node for node in imports if _modules(node)[0].split(".")[0] == "torch"]
+    of_torch = [node for node in imports if modules_of(node)[0].split(".")[0] == "torch"]
     if not of_torch:
-        after_future = [node for node in imports if _modules(node)[0] != "__future__"]
+        after_future = [node for node in imports if modules_of(node)[0] != "__future__"]
         return insert_before(program.source, after_future[-1] if after_future else entry(program), [line])
     first = of_torch[0]
     group = [first]
@@ -154,20 +155,13 @@ def _import(program: Program, line: str) -> Edit:
             break
         group.insert(0, node)
     plain = [node for node in group if isinstance(node, ast.Import) and not _standard(node)]
-    names = [_modules(node)[0] for node in plain]
+    names = [modules_of(node)[0] for node in plain]
     if plain and names == sorted(names) and (first in plain or len(plain) < len(group)):
-        later = [node for node in plain if _modules(node)[0] > NAME]
+        later = [node for node in plain if modules_of(node)[0] > NAME]
         return insert_before(program.source, later[0] if later else first, [line])
     return insert_before(program.source, first, [line])
 
 
 def _standard(node: ast.Import) -> bool:
     """Whether an import is from Python's own library."""
-    return _modules(node)[0].split(".")[0] in sys.stdlib_module_names
-
-
-def _modules(node: ast.Import | ast.ImportFrom) -> list[str]:
-    """Give the names of what an import statement imports from."""
-    if isinstance(node, ast.Import):
-        return [alias.name for alias in node.names]
-    return ["." * node.level + (node.module or "")]
+    return modules_of(node)[0].split(".")[0] in sys.stdlib_module_names

@@ -9,6 +9,7 @@ from functools import lru_cache
 from hora.convert.arguments import literal
 from hora.convert.edits import Edit, insert_after, insert_before, replace
 from hora.convert.finding import Finding
+from hora.convert.imports import binds_torch, of_torch
 from hora.convert.program import Program
 from hora.convert.runtime import NAME
 from hora.convert.values import Method, Named, Value
@@ -58,18 +59,6 @@ def _mentions_cuda(tree: ast.Module) -> bool:
         or (isinstance(node, ast.alias) and "cuda" in node.name.split("."))
         for node in ast.walk(tree)
     )
-
-
-def binds_torch(tree: ast.Module) -> bool:
-    """Whether the script has the name ``torch``."""
-    aliases = [alias for node in tree.body if isinstance(node, ast.Import) for alias in node.names]
-    return any(alias.name.split(".")[0] == "torch" and alias.asname is None for alias in aliases)
-
-
-def of_torch(node: ast.Import | ast.ImportFrom) -> bool:
-    """Whether an import is from torch."""
-    names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
-    return any(name.split(".")[0] == "torch" for name in names)
 
 
 def _numbered(program: Program) -> list[Finding]:

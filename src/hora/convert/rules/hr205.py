@@ -7,11 +7,11 @@ import ast
 from hora.convert.edits import Edit, insert_after, insert_before, replace
 from hora.convert.facts import Backward
 from hora.convert.finding import Finding
+from hora.convert.imports import binds_torch, of_torch
 from hora.convert.losses import BY_HAND, broken
 from hora.convert.networks import is_module
 from hora.convert.program import Program
 from hora.convert.rules.chunks import Chunks, chunked
-from hora.convert.rules.hr102 import binds_torch, of_torch
 from hora.convert.values import Criterion, Foreign, Instance, Module, Named, Value
 
 CODE = "HR205"
