@@ -72,6 +72,31 @@ def test_an_unweighted_loss_differs_where_a_batch_is_cut_unevenly(edited):
     result = verify(TINY, broken, workers=2, steps=8)
     assert (result.verdict, result.cause) == ("not-equivalent", "HR206")
     assert result.first_difference.step == 3, "batches of 16, 16 and 16 are even, one of 5 is not"
+    assert result.confirmed is not None
+    assert result.confirmed.line == 1 + broken.read_text().splitlines().index("        loss.backward()")
+    assert result.confirmed.text == "(loss * loader.weight).backward()"
+    assert result.next == f"hora convert {broken} --in-place"
+
+
+def test_a_loss_that_is_divided_once_more_is_told_by_its_factor(edited):
+    broken = edited(CONVERTED, ("(loss * loader.weight)", "(loss * loader.weight / hvd.size())"))
+    result = verify(TINY, broken, workers=2, steps=8)
+    assert (result.verdict, result.cause, result.confirmed) == ("not-equivalent", "HR303", None)
+    assert result.why.endswith("every gradient that differs is 1/2 of one worker's")
+
+
+def test_an_optimizer_of_fewer_parameters_is_told(edited):
+    broken = edited(CONVERTED, ("SGD(model.parameters()", "SGD(list(model.parameters())[1:]"))
+    result = verify(TINY, broken, workers=2, steps=8)
+    assert (result.verdict, result.cause) == ("not-equivalent", "HR301")
+    assert result.why.startswith("step 0 updates 3 parameters of optimizer 0, where one worker's updates 4")
+
+
+def test_a_rate_that_is_another_on_one_worker(edited):
+    own = "        optimizer.param_groups[0]['lr'] *= 1 + hvd.rank()\n        optimizer.step()\n"
+    result = verify(TINY, edited(CONVERTED, ("        optimizer.step()\n", own)), workers=2, steps=8)
+    assert (result.verdict, result.cause) == ("not-equivalent", "HR302")
+    assert "on worker 1" in result.why
 
 
 def test_a_metric_that_is_not_reduced_is_quoted(edited):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from copy import copy
 from dataclasses import replace
 
 from hora.verify.evidence import Evidence, worst
@@ -33,10 +34,17 @@ class Runs:
         progress: Callable[[str], None],
     ) -> None:
         self._runner, self._pool, self._one, self._several, self._progress = runner, pool, one, several, progress
+        self._name = "converted"
         self._reference: dict[Precision, Run] = {}
         self._repeated: dict[Precision, tuple[tuple[Run, ...], bool]] = {}
         self._free: dict[tuple[int, bool], Future[Run]] = {}
         self.by_steps = False
+
+    def mended(self, name: str, text: str) -> Runs:
+        """The same runs of one worker, and those of several with another text of their script."""
+        other = copy(self)
+        other._several, other._name, other._free = replace(self._several, text=text), name, {}
+        return other
 
     def reference(self, precision: Precision) -> Run:
         """One worker, and what it computes in each step."""
@@ -92,7 +100,7 @@ class Runs:
         self._progress(f"{workers} workers on the same batches, and one on permuted ones for the noise floor")
         return self._pool.submit(
             self._runner.run,
-            f"replayed-{precision}-{workers}",
+            f"{self._name}-replayed-{precision}-{workers}",
             self._several,
             workers,
             compares=True,
@@ -105,7 +113,7 @@ class Runs:
         """Several workers as they are."""
         key = workers, self.by_steps
         if key not in self._free:
-            name = f"free-{workers}{'-by-steps' if self.by_steps else ''}"
+            name = f"{self._name}-free-{workers}{'-by-steps' if self.by_steps else ''}"
             self._free[key] = self._pool.submit(
                 self._runner.run, name, self._several, workers, free=True, by_steps=self.by_steps
             )

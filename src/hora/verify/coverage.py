@@ -42,6 +42,22 @@ def replay_difference(reference: Run, replayed: Run) -> tuple[Difference, str] |
     return None
 
 
+def padded(reference: Run, free: Run) -> tuple[str, int, int] | None:
+    """The first loader that is not trained on and of which the workers share out more samples than one worker has.
+
+    Returns its name, the samples of a pass on one worker, and on several together. Each of them walking all of it is no
+    padding.
+    """
+    training = {loader for loader, _, _ in reference.training_passes()}
+    for plan in reference.of(PassPlanned):
+        key = plan.loader, plan.number
+        plans = [_plan(key, free, rank) for rank in range(free.workers)]
+        several = sum(own.samples for own in plans if own is not None)
+        if plan.loader not in training and not _dealt(key, free) and plan.samples < several < 2 * plan.samples:
+            return plan.loader, plan.samples, several
+    return None
+
+
 def _handed(run: Run, rank: int) -> dict[Pass, dict[int, Samples]]:
     handed: dict[Pass, dict[int, Samples]] = defaultdict(dict)
     for batch in run.of(BatchLoaded, rank):

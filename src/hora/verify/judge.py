@@ -7,36 +7,20 @@ gradients make other parameters, other parameters make other metrics.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from hora.script.events import BatchLoaded, FilesWritten, OptimizerBegan, OptimizerStepped
-from hora.verify import coverage, printed
+from hora.script.events import FilesWritten
+from hora.verify import agreement, cause, coverage, printed
 from hora.verify import evidence as in_full
 from hora.verify.evidence import Evidence, worst
 from hora.verify.floor import Floor
-from hora.verify.reference import Compared, TensorDifference
+from hora.verify.reference import Compared
 from hora.verify.result import Difference, Verification
 from hora.verify.runs import Run
 
 Finding = tuple[Difference, str | None]
-
-# What to do about each rule that a pattern of differences points to.
-_ADVICE = {
-    "HR201": "Deal the training loader: loader = hvd.deal(loader)",
-    "HR202": "Reshuffle in each epoch: sampler.set_epoch(epoch), or deal the loader with hvd.deal",
-    "HR206": "Weigh the loss by the worker's share: (loss * loader.weight).backward()",
-    "HR301": "Wrap each optimizer that steps: optimizer = hvd.DistributedOptimizer(optimizer)",
-    "HR302": "Start all workers alike: hvd.broadcast_parameters(model.state_dict(), root_rank=0)",
-    "HR401": "Keep the learning rate of one worker where the global batch is kept",
-    "HR310": "Keep BatchNorm's statistics alike: torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)",
-    "HR402": "Count epochs and schedules in global batches, as one worker does",
-    "HR502": "Draw permutations from one random state on all workers: deal the loader with hvd.deal",
-    "HR601": "Reduce the metric over the workers before it is printed: hvd.allreduce(total, op=hvd.Sum)",
-    "HR603": "Let worker 0 write: if hvd.rank() == 0",
-}
-
 
 # In the order in which one brings about the next: what is said of each quantity, and its scale.
 _WHAT: dict[Compared, tuple[str, str]] = {
@@ -73,14 +57,14 @@ def judge(evidence: Evidence, *, next_command: str) -> Verification:
     )
     found = next(_findings(evidence, floor), None)
     if found is not None:
-        difference, cause = found
+        difference, code = found
         return replace(
             base,
             verdict="not-equivalent",
             why=difference.detail,
-            next=_ADVICE.get(cause or "", "Look at what the script computes at that place, and hora convert --diff"),
+            next=cause.advice(code),
             first_difference=difference,
-            cause=cause,
+            cause=code,
         )
     if not gradients:
         why = "every gradient is noise: one worker on the same batches already computes something else when repeated"
@@ -96,13 +80,14 @@ def _findings(evidence: Evidence, floor: Floor) -> Iterator[Finding]:
     reference, free, replayed = evidence.reference, evidence.free, evidence.replayed
     yield from _some(coverage.first_difference(reference, free))
     yield from _some(coverage.replay_difference(reference, replayed))
-    yield from _some(_unequal_start(free))
+    yield from _some(agreement.unequal_start(free))
     yield from _some(_failure(free, "as it is"))
     yield from _some(_failure(replayed, "on the batches of one worker"))
     yield from _some(_learning_rates(reference, replayed))
+    yield from _some(_other_parameters(evidence))
     yield from _some(_tensors(evidence, floor))
     yield from _some(_step_count(reference, replayed))
-    yield from _some(_disagreement(free))
+    yield from _some(agreement.disagreement(free))
     yield from _some(_printed(evidence))
     yield from _some(_files(evidence))
 
@@ -129,36 +114,6 @@ def _failure(run: Run, how: str) -> Finding | None:
     return Difference("failure", step, None, None, None, detail), None
 
 
-def _unequal_start(free: Run) -> Finding | None:
-    """Compare the first parameters of workers whose random states were unequal: the script has to equalise them."""
-    starts = [tuple(free.of(OptimizerBegan, rank)) for rank in range(free.workers)]
-    for own in zip(*starts, strict=False):
-        for tensors in zip(*(begun.digests for begun in own), strict=False):
-            rank = _odd_one_out([digest for _, digest in tensors])
-            if rank is not None:
-                name = tensors[0][0]
-                detail = f"{name} starts with other values on worker {rank} than on worker 0"
-                return Difference("initial parameters", 0, name, None, None, detail), "HR302"
-    return None
-
-
-def _disagreement(free: Run) -> Finding | None:
-    """After each step the workers must hold the same parameters, to the bit."""
-    steps = [free.steps(rank) for rank in range(free.workers)]
-    for own in zip(*steps, strict=False):
-        for tensors in zip(*(step.digests for step in own), strict=False):
-            rank = _odd_one_out([digest for _, digest in tensors])
-            if rank is not None:
-                name = tensors[0][0]
-                detail = f"after step {own[0].step}, {name} differs between workers 0 and {rank}"
-                return Difference("update", own[0].step, name, None, None, detail), "HR301"
-    return None
-
-
-def _odd_one_out(values: Sequence[str]) -> int | None:
-    return next((rank for rank, value in enumerate(values) if value != values[0]), None)
-
-
 def _step_count(reference: Run, replayed: Run) -> Finding | None:
     one = len(reference.steps())
     for rank in range(replayed.workers):
@@ -170,16 +125,23 @@ def _step_count(reference: Run, replayed: Run) -> Finding | None:
 
 
 def _learning_rates(reference: Run, replayed: Run) -> Finding | None:
-    for one, several in zip(reference.steps(), replayed.steps(), strict=False):
-        for a, b in zip(one.learning_rates, several.learning_rates, strict=False):
-            if a == a and abs(a - b) > 1e-9 * max(abs(a), abs(b)):
-                detail = (
-                    f"the learning rate of step {one.step} is {b:g} on {replayed.workers} workers, and {a:g} on one"
-                )
-                return Difference(
-                    "learning rate", one.step, None, abs(a - b) / max(abs(a), 1e-30), None, detail
-                ), "HR401"
+    for rank in range(replayed.workers):
+        for one, several in zip(reference.steps(), replayed.steps(rank), strict=False):
+            for a, b in zip(one.learning_rates, several.learning_rates, strict=False):
+                if a == a and abs(a - b) > 1e-9 * max(abs(a), abs(b)):
+                    detail = f"the learning rate of step {one.step} is {b:g} on worker {rank}, and {a:g} on one worker"
+                    off = Difference("learning rate", one.step, None, abs(a - b) / max(abs(a), 1e-30), None, detail)
+                    return off, cause.of_rate(one.step, rank)
     return None
+
+
+def _other_parameters(evidence: Evidence) -> Finding | None:
+    """An optimizer that steps more or fewer parameters than on one worker, or in another order."""
+    found = next((d for d in evidence.differences if d.quantity == "parameters"), None)
+    if found is None:
+        return None
+    detail = f"step {found.step} updates {found.tensor}"
+    return Difference("parameters", found.step, None, None, None, detail), "HR301"
 
 
 def _tensors(evidence: Evidence, floor: Floor) -> Finding | None:
@@ -190,42 +152,15 @@ def _tensors(evidence: Evidence, floor: Floor) -> Finding | None:
     order = list(_WHAT)
     first = min(over, key=lambda d: (d.step, order.index(d.quantity), -d.difference))
     what, scale = _WHAT[first.quantity]
+    code, pattern = cause.of_tensor(evidence, first, over)
     detail = (
         f"in step {first.step} the {what} {first.tensor} differs by {first.difference:.1e} of {scale}; "
-        f"noise explains {floor.allowed(first):.0e}"
+        f"noise explains {floor.allowed(first):.0e}{pattern}"
     )
     return (
         Difference(first.quantity, first.step, first.tensor, first.difference, floor.allowed(first), detail),
-        _cause(evidence, first, over),
+        code,
     )
-
-
-def _cause(evidence: Evidence, first: TensorDifference, over: list[TensorDifference]) -> str | None:
-    """The rule that the pattern of differences points to."""
-    if first.quantity == "initial parameters":
-        return "HR302"
-    if first.quantity == "buffer":
-        return "HR310"
-    if first.quantity != "gradient":
-        return None
-    if _disagreement(evidence.free) is not None:
-        return "HR301"
-    uneven = _uneven_steps(evidence)
-    wrong = {d.step for d in over if d.quantity == "gradient"}
-    return "HR206" if wrong and wrong <= uneven else None
-
-
-def _uneven_steps(evidence: Evidence) -> set[int]:
-    """The steps whose global batch the workers cannot share in equal slices."""
-    batches = {(loader, number): batches for loader, number, batches in evidence.reference.training_passes()}
-    uneven: set[int] = set()
-    size = 0
-    for event in evidence.reference.events[0]:
-        if isinstance(event, BatchLoaded) and (event.loader, event.number) in batches:
-            size = len(event.samples)
-        elif isinstance(event, OptimizerStepped) and size % evidence.replayed.workers:
-            uneven.add(event.step)
-    return uneven
 
 
 def _printed(evidence: Evidence) -> Finding | None:
@@ -235,7 +170,8 @@ def _printed(evidence: Evidence) -> Finding | None:
         return None
     expected, line = (repr(text.strip()) if text is not None else "nothing" for text in found)
     detail = f"worker 0 prints {line} where one worker prints {expected}"
-    return Difference("printed", None, None, None, None, detail), "HR601"
+    code, pattern = cause.of_print(evidence)
+    return Difference("printed", None, None, None, None, detail + pattern), code
 
 
 def _files(evidence: Evidence) -> Finding | None:

@@ -17,7 +17,10 @@ import torch
 from hora.script import NamedTensor, Stepping
 from hora.script.events import StatisticsKept
 
-Compared = Literal["initial parameters", "gradient", "update", "optimizer state", "buffer"]
+Compared = Literal["parameters", "initial parameters", "gradient", "update", "optimizer state", "buffer"]
+
+# How near to a multiple of the reference's a gradient has to be to count as one.
+_MULTIPLE = 1e-4
 
 Values = Sequence[torch.Tensor | None]
 
@@ -27,13 +30,15 @@ class TensorDifference:
     """How far one tensor of a step is from the reference's.
 
     For gradients and updates this is on the scale of their layer's, for the optimizer's state on that of the same kind
-    of state in the layer, for buffers on their own.
+    of state in the layer, for buffers on their own. `ratio` tells of a gradient how many times the reference's it is,
+    if it is a multiple of that. Where other `parameters` are stepped, `tensor` says which.
     """
 
     step: int
     quantity: Compared
     tensor: str
     difference: float
+    ratio: float | None = None
 
 
 class Recorder:
@@ -79,8 +84,11 @@ class Comparer:
         if self._record is None:
             return
         parameters = stepping.parameters
-        if self._record["optimizer"] != optimizer or len(self._record["before"]) != len(parameters):
-            self._write(step, "gradient", parameters[0].name if parameters else "", float("inf"))
+        expected = self._record["optimizer"], len(self._record["before"])
+        if expected != (optimizer, len(parameters)):
+            other = f"{len(parameters)} parameters of optimizer {optimizer}, where one worker's updates "
+            other += f"{expected[1]} of optimizer {expected[0]}"
+            self._write(TensorDifference(step, "parameters", other, float("inf")))
             self._record = None
             return
         if optimizer not in self._seen:
@@ -131,10 +139,11 @@ class Comparer:
             scale = layers[tensor.layer] ** 0.5
             # A layer without gradient in the reference: whatever is found is infinitely more.
             difference = norm / scale if scale > 0 else 0.0 if norm == 0 else float("inf")
-            self._write(step, quantity, tensor.name, difference)
+            ratio = _ratio(a, b) if quantity == "gradient" and difference > _MULTIPLE else None
+            self._write(TensorDifference(step, quantity, tensor.name, difference, ratio))
 
-    def _write(self, step: int, quantity: Compared, tensor: str, difference: float) -> None:
-        self._out.write(json.dumps(asdict(TensorDifference(step, quantity, tensor, difference))) + "\n")
+    def _write(self, found: TensorDifference) -> None:
+        self._out.write(json.dumps(asdict(found)) + "\n")
 
 
 class LastStep:
@@ -192,6 +201,16 @@ def _set(tensors: Sequence[NamedTensor], values: Sequence[torch.Tensor]) -> None
     with torch.no_grad():
         for tensor, value in zip(tensors, values, strict=True):
             tensor.tensor.copy_(value)
+
+
+def _ratio(found: torch.Tensor | None, expected: torch.Tensor | None) -> float | None:
+    """How many times `expected` what was found is, None if it is no multiple of it."""
+    if found is None or expected is None:
+        return None
+    found, expected = found.detach().double().flatten(), expected.to(found.device).double().flatten()
+    square = float(expected @ expected)
+    ratio = float(found @ expected) / square if square > 0 else 0.0
+    return ratio if ratio and _norm(found - ratio * expected) <= _MULTIPLE * _norm(found) else None
 
 
 def _norm(tensor: torch.Tensor | None) -> float:

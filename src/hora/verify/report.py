@@ -54,7 +54,11 @@ def evidence(result: Verification) -> list[tuple[str, str]]:
     if result.statistics_drift is not None:
         drift = f"{result.statistics_drift:.1e} between workers, each normalising its own slice"
         rows.append(("BatchNorm's statistics", drift))
-    if result.cause is not None:
+    if result.confirmed is not None:
+        found = result.confirmed
+        rows.append(("cause", f"{found.code}, line {found.line}: {found.reason}"))
+        rows.append(("confirmed", f"the difference is gone with {' / '.join(found.text.splitlines())}"))
+    elif result.cause is not None:
         rows.append(("cause", result.cause))
     if result.neutralised:
         rows.append(("neutralised", ", ".join(result.neutralised)))

@@ -10,6 +10,7 @@ Precision = Literal["float64", "float32"]
 Quantity = Literal[
     "samples",
     "steps",
+    "parameters",
     "initial parameters",
     "gradient",
     "update",
@@ -84,6 +85,24 @@ class Coverage:
 
 
 @dataclass(frozen=True)
+class Confirmation:
+    """What one rule would change in the converted script: with that alone, the first difference is gone.
+
+    Attributes
+    ----------
+    code, reason
+        The rule, and what it finds.
+    line, text
+        The line of the converted script, from 1, and what belongs there.
+    """
+
+    code: str
+    reason: str
+    line: int
+    text: str
+
+
+@dataclass(frozen=True)
 class Verification:
     """The answer, its evidence, and what to do next.
 
@@ -111,6 +130,8 @@ class Verification:
         its own slice, as the script has it; None without BatchNorm.
     first_difference, cause
         Where they part, and the code of the rule that explains it, None where no rule does.
+    confirmed
+        The experiment that confirms the cause, None where there was none, or it did not.
     remarks
         What else the reader has to know.
     by_step, by_tensor, coverage
@@ -130,6 +151,7 @@ class Verification:
     unjudged: tuple[str, ...] = ()
     first_difference: Difference | None = None
     cause: str | None = None
+    confirmed: Confirmation | None = None
     remarks: tuple[str, ...] = ()
     statistics_drift: float | None = None
     by_step: tuple[Step, ...] = ()

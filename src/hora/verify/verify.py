@@ -11,6 +11,7 @@ from pathlib import Path
 
 from hora.errors import HoraError
 from hora.verify.comparison import Runs, answer
+from hora.verify.experiment import confirm
 from hora.verify.preload import preloaded
 from hora.verify.result import Verification
 from hora.verify.runs import Runner, Script
@@ -116,7 +117,11 @@ def verify_each(
                 command = f"hora run -n {number} {converted or 'CONVERTED.py'} {' '.join(args)}".strip()
                 if converted is None:
                     command = f"hora convert {original} -o CONVERTED.py && {command}"
-                results.append(answer(runs, number, next_command=command))
+                result = answer(runs, number, next_command=command)
+                if result.verdict == "not-equivalent" and converted is not None:
+                    progress("looking for the rule that explains it")
+                    result = confirm(runs, result, converted)
+                results.append(result)
                 if results[-1].verdict == "cannot-tell" and not results[-1].by_step:
                     # Nothing to compare with: the other numbers of workers get the same answer.
                     runner.stop()

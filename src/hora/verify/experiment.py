@@ -1,0 +1,61 @@
+"""The cause, confirmed by experiment: mend by one rule what the converted script lacks, and compare again.
+
+The rules that convert a script also finish one that is half converted. So what a rule would still change in the
+converted script is a testable guess at what is wrong with it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from hora.convert import Conversion, convert
+from hora.errors import HoraError
+from hora.verify.comparison import Runs, answer
+from hora.verify.result import Confirmation, Difference, Verification
+
+# Each experiment runs the script twice more.
+_EXPERIMENTS = 3
+
+
+def confirm(runs: Runs, result: Verification, converted: Path) -> Verification:
+    """Give the result with the rule whose fix makes its first difference go away, if one does.
+
+    The rule that the pattern of differences points to is tried first, then the others that would change the script.
+    """
+    whole = _converted(converted, frozenset())
+    if whole is None:
+        return result
+    fixing = dict.fromkeys(edit.code for edit in whole.edits)
+    for code in sorted(fixing, key=lambda code: code != result.cause)[:_EXPERIMENTS]:
+        alone = _converted(converted, frozenset(fixing) - {code})
+        if alone is None or not alone.edits:
+            continue
+        again = answer(runs.mended(code, alone.converted), result.workers, next_command=result.next)
+        if _gone(result.first_difference, again.first_difference):
+            edit = alone.edits[0]
+            return replace(
+                result,
+                cause=code,
+                confirmed=Confirmation(code, edit.reason, edit.line, edit.text),
+                next=f"hora convert {converted} --in-place",
+            )
+    return result
+
+
+def _gone(before: Difference | None, after: Difference | None) -> bool:
+    """Whether what differs first is something else now, further on."""
+    if after is None:
+        return True
+    if before is None or after.quantity == "failure":
+        return False
+    return (before.quantity, before.step, before.tensor) != (after.quantity, after.step, after.tensor)
+
+
+def _converted(path: Path, skip: frozenset[str]) -> Conversion | None:
+    """What the rules but for some would make of a converted script, None where they cannot tell."""
+    try:
+        conversion = convert(path, skip=skip)
+    except HoraError:
+        return None
+    return None if conversion.refusals else conversion
