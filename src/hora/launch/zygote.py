@@ -8,6 +8,7 @@ suddenly, the socket closes, and the zygote ends with all that it has started.
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -98,6 +99,10 @@ class Zygote:
         forked = ForkedProcess(status)
         self._has_answered = True
         return forked
+
+    def is_alive(self) -> bool:
+        """Whether it is still there to fork workers."""
+        return self._process.poll() is None
 
     def give_up(self) -> None:
         """Do not wait for the imports to end: a `start` that does, in whichever thread, raises OSError."""
@@ -250,6 +255,7 @@ def main() -> None:
     for module in modules:
         with contextlib.suppress(ImportError):  # the worker that needs it will say so
             importlib.import_module(module)
+    gc.freeze()  # a collection in a worker would copy every page that holds what was imported
     with socket.socket(fileno=int(descriptor)) as requests:
         request = _serve(requests)
     if request is not None:

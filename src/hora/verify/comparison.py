@@ -80,18 +80,18 @@ class Runs:
         return self._repeated[precision]
 
     def _again(self, precision: Precision, permutation: int | None) -> Run:
-        # The last one among the converted script's processes, whose sets are in another order: what rests on that order
-        # is noise, too.
+        # The last one with sets in another order: what rests on that order is noise, too.
         elsewhere = permutation in (None, _PERMUTATIONS[-1])
         return self._runner.run(
             f"repeated-{precision}-{permutation}",
-            replace(self._one, converted=elsewhere),
+            self._one,
             1,
             compares=True,
             float64=precision == "float64",
             replay=self.reference(precision).training_passes(),
             permutation=permutation,
             by_steps=self.by_steps,
+            set_order="another" if elsewhere else "one",
         )
 
     def replayed(self, precision: Precision, workers: int) -> Future[Run]:

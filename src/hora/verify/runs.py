@@ -2,38 +2,35 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Literal, TypeVar
 
 from hora.launch import local
 from hora.launch.result import RunResult
 from hora.launch.stop import Stop
-from hora.launch.zygote import Zygote
 from hora.script.events import BatchLoaded, Event, OptimizerStepped, PassEnded, PassPlanned, Printed, RunEnded
 from hora.script.mirror import Mirror
 from hora.script.trace import read_trace
 from hora.verify.job import Job, PlannedPass, differences_path, stack_path, trace_path
 from hora.verify.reference import TensorDifference, read_differences
+from hora.verify.zygotes import Pair, threads
 
 _E = TypeVar("_E", bound=Event)
+SetOrder = Literal["by worker", "one", "another"]
+"""The order of sets of strings in the workers of a run: that of the reference in worker 0 and another in the others, as
+in processes of their own; that of the reference in all; another in all."""
 
 
 @dataclass(frozen=True)
 class Script:
-    """A script as it will be run: its file, its arguments, and its text if that is not the file's.
-
-    The `converted` one is for several workers.
-    """
+    """A script as it will be run: its file, its arguments, and its text if that is not the file's."""
 
     path: Path
     args: tuple[str, ...]
-    converted: bool = False
     text: str | None = None
 
 
@@ -103,8 +100,8 @@ class Runner:
     ----------
     directory
         Where traces, mirrors and the reference go.
-    preload
-        What to import before the workers are forked.
+    zygotes
+        What the workers are forked from.
     steps
         How many batches (or optimizer steps) each run trains on; its passes are half as long.
     seed
@@ -113,29 +110,15 @@ class Runner:
         Seconds that a run may take.
     """
 
-    def __init__(self, directory: Path, *, preload: Sequence[str], steps: int, seed: int, timeout: float) -> None:
+    def __init__(self, directory: Path, *, zygotes: Pair, steps: int, seed: int, timeout: float) -> None:
         self._directory, self._steps, self._seed, self._timeout = directory, steps, seed, timeout
+        self._zygotes = zygotes
         self._stop = Stop()
-        # Sets of strings are in another order in each, as in processes of their own: what rests on it shows as a
-        # difference.
-        self._zygotes = {
-            converted: Zygote(preload, {**_threads(), "PYTHONHASHSEED": os.environ.get("PYTHONHASHSEED", hash_seed)})
-            for converted, hash_seed in ((False, "1"), (True, "2"))
-        }
-        self._entered = ExitStack()
-
-    def __enter__(self) -> Runner:
-        for zygote in self._zygotes.values():
-            self._entered.enter_context(zygote)
-        return self
-
-    def __exit__(self, *raised: Any) -> None:
-        self._entered.__exit__(*raised)
 
     def stop(self) -> None:
         """End the runs that are under way, in whichever threads, and those that come."""
         self._stop.request()
-        for zygote in self._zygotes.values():
+        for zygote in self._zygotes:
             zygote.give_up()
 
     def run(
@@ -151,6 +134,7 @@ class Runner:
         replay: Sequence[PlannedPass] = (),
         permutation: int | None = None,
         by_steps: bool = False,
+        set_order: SetOrder = "by worker",
     ) -> Run:
         """Run `script` on `workers`; `free` lets it draw its own batches and dropout, from unequal random states."""
         here = self._directory / name
@@ -182,21 +166,24 @@ class Runner:
         job.write(here / "job.json")
         env = {
             "TMPDIR": str(temporary),
-            **_threads(),
+            **threads(),
             "HORA_TIMEOUT_SECONDS": str(min(60.0, self._timeout)),
         }
         command = ["hora.verify.worker", str(here / "job.json")]
-        start = self._zygotes[script.converted].start
+        forks = [
+            self._zygotes[set_order == "another" or (set_order == "by worker" and rank > 0)] for rank in range(workers)
+        ]
         result = local.run(
-            command, workers, env=env, timeout=self._timeout, stop=self._stop, on_notice=_unheard, start=start
+            command,
+            workers,
+            env=env,
+            timeout=self._timeout,
+            stop=self._stop,
+            on_notice=_unheard,
+            start=lambda command, env, *rest: forks[int(env["RANK"])].start(command, env, *rest),
         )
         shutil.rmtree(mirror.root, ignore_errors=True)
         return _read(here, workers, result, staged)
-
-
-def _threads() -> dict[str, str]:
-    """Variables for a zygote and its workers: many threads would only make a short run longer."""
-    return {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
 
 
 def _unheard(notice: str) -> None:

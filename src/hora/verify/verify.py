@@ -15,6 +15,7 @@ from hora.verify.experiment import confirm
 from hora.verify.preload import preloaded
 from hora.verify.result import Verification
 from hora.verify.runs import Runner, Script
+from hora.verify.zygotes import zygotes
 
 STEPS = 20
 
@@ -96,18 +97,13 @@ def verify_each(
         progress("converting")
         text = _converted_text(asked, original)
     one = Script(original, tuple(args))
-    several = Script(converted or original, tuple(args), converted=True, text=text)
+    several = Script(converted or original, tuple(args), text=text)
     with (
         tempfile.TemporaryDirectory(prefix="hora-") as directory,
-        Runner(
-            Path(directory).resolve(),
-            preload=preloaded(original.read_bytes()),
-            steps=steps,
-            seed=seed,
-            timeout=timeout,
-        ) as runner,
+        zygotes(preloaded(original.read_bytes())) as pair,
         ThreadPoolExecutor(max_workers=2) as pool,
     ):
+        runner = Runner(Path(directory).resolve(), zygotes=pair, steps=steps, seed=seed, timeout=timeout)
         runs = Runs(runner, pool, one, several, progress)
         try:
             for number in workers:
