@@ -12,6 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hora.verify import Verification, verify
+from hora.verify.zygotes import kept_warm
+
+__all__ = ["assert_equivalent", "kept_warm"]
 
 
 def assert_equivalent(

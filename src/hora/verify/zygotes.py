@@ -21,8 +21,14 @@ _kept: dict[tuple[str, ...], Pair] | None = None
 
 
 @contextmanager
-def kept() -> Iterator[None]:
-    """Let the verifications within share these processes, which take seconds to import torch."""
+def kept_warm() -> Iterator[None]:
+    """Let the verifications within share their processes, which take seconds to import torch.
+
+    >>> @pytest.fixture(scope="session", autouse=True)
+    ... def warm():
+    ...     with hora.testing.kept_warm():
+    ...         yield
+    """
     global _kept
     before, _kept = _kept, {}
     try:
