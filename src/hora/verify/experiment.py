@@ -11,6 +11,7 @@ from pathlib import Path
 
 from hora.convert import Conversion, convert
 from hora.errors import HoraError
+from hora.verify.cause import REFUTABLE, advice
 from hora.verify.comparison import Runs, answer
 from hora.verify.result import Confirmation, Difference, Verification
 
@@ -27,6 +28,8 @@ def confirm(runs: Runs, result: Verification, converted: Path) -> Verification:
     if whole is None:
         return result
     fixing = dict.fromkeys(edit.code for edit in whole.edits)
+    if result.cause in REFUTABLE and result.cause not in fixing:
+        result = replace(result, cause=None, next=advice(None))
     for code in sorted(fixing, key=lambda code: code != result.cause)[:_EXPERIMENTS]:
         alone = _converted(converted, frozenset(fixing) - {code})
         if alone is None or not alone.edits:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ast
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -98,35 +99,42 @@ def verify_each(
         text = _converted_text(asked, original)
     one = Script(original, tuple(args))
     several = Script(converted or original, tuple(args), text=text)
+    with comparing(one, several, steps=steps, seed=seed, timeout=timeout, progress=progress) as runs:
+        for number in workers:
+            runs.free(number)
+        results = []
+        for number in workers:
+            command = f"hora run -n {number} {converted or 'CONVERTED.py'} {' '.join(args)}".strip()
+            if converted is None:
+                command = f"hora convert {original} -o CONVERTED.py && {command}"
+            result = answer(runs, number, next_command=command)
+            if result.verdict == "cannot-tell" and not result.by_step:
+                # Nothing to compare with: the other numbers of workers get the same answer.
+                return tuple(replace(result, workers=number) for number in workers)
+            if result.verdict == "not-equivalent" and converted is not None:
+                progress("looking for the rule that explains it")
+                result = confirm(runs, result, converted)
+            results.append(result)
+    return tuple(results)
+
+
+@contextmanager
+def comparing(
+    one: Script, several: Script, *, steps: int, seed: int, timeout: float, progress: Callable[[str], None]
+) -> Iterator[Runs]:
+    """Give the runs of a script on one worker and on several; what is under way ends with the block."""
+    text = one.path.read_bytes() if one.text is None else one.text.encode()
     with (
         tempfile.TemporaryDirectory(prefix="hora-") as directory,
-        zygotes(preloaded(original.read_bytes())) as pair,
+        zygotes(preloaded(text)) as pair,
         ThreadPoolExecutor(max_workers=2) as pool,
     ):
         runner = Runner(Path(directory).resolve(), zygotes=pair, steps=steps, seed=seed, timeout=timeout)
-        runs = Runs(runner, pool, one, several, progress)
         try:
-            for number in workers:
-                runs.free(number)
-            results = []
-            for number in workers:
-                command = f"hora run -n {number} {converted or 'CONVERTED.py'} {' '.join(args)}".strip()
-                if converted is None:
-                    command = f"hora convert {original} -o CONVERTED.py && {command}"
-                result = answer(runs, number, next_command=command)
-                if result.verdict == "not-equivalent" and converted is not None:
-                    progress("looking for the rule that explains it")
-                    result = confirm(runs, result, converted)
-                results.append(result)
-                if results[-1].verdict == "cannot-tell" and not results[-1].by_step:
-                    # Nothing to compare with: the other numbers of workers get the same answer.
-                    runner.stop()
-                    return tuple(replace(results[-1], workers=number) for number in workers)
-        except BaseException:
+            yield Runs(runner, pool, one, several, progress)
+        finally:
             # The pool waits for its threads, and they for their workers.
             runner.stop()
-            raise
-    return tuple(results)
 
 
 def _check_script(asked: str, path: Path) -> None:
