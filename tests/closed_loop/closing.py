@@ -25,6 +25,7 @@ from hora.verify.experiment import confirm
 from hora.verify.result import Verification
 from hora.verify.runs import Script
 from hora.verify.verify import comparing, verify_each
+from hora.verify.zygotes import kept_warm
 
 STEPS = 12
 EXAMPLES = (DIGITS, FASHION, CHAR_LM, DCGAN)
@@ -57,7 +58,7 @@ def outcomes(cases: Iterable[Case]) -> Iterable[Outcome]:
             path.write_text(original, encoding="utf-8")
             one = Script(path, example.arguments)
             several = Script(twin, example.arguments)
-            with comparing(one, several, steps=STEPS, seed=0, timeout=60, progress=lambda _: None) as runs:
+            with comparing(one, several, steps=STEPS, seed=0, timeout=120, progress=lambda _: None) as runs:
                 for number, case in enumerate(group):
                     twin.write_text(case.converted, encoding="utf-8")
                     wrong = runs.mended(f"case-{number}", case.converted)
@@ -91,7 +92,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5, help="of the right conversions")
     args = parser.parse_args()
     out = args.out.absolute()
-    with tempfile.TemporaryDirectory() as directory:
+    with tempfile.TemporaryDirectory() as directory, kept_warm():
         os.chdir(directory)
         began = time.monotonic()
         found = []
