@@ -154,6 +154,31 @@ def join_guard(source: Source, guarded: ast.If, statements: Sequence[ast.stmt]) 
     return _indented(source, first, last, inner.removeprefix(margin))
 
 
+def only_else(source: Source, choice: ast.If) -> list[Edit]:
+    """Leave of a choice what its ``else`` does, in the choice's place."""
+    for statement in (choice, choice.orelse[0]):
+        _own_lines(source, statement)
+    first, last = _header_end(source, choice) + 1, choice.end_lineno or choice.lineno
+    margin, inner = source.margin(choice), source.margin(choice.orelse[0])
+    deeper = len(inner) - len(margin)
+    return [
+        Edit(source.starts[choice.lineno - 1], source.starts[first - 1], ""),
+        *(
+            Edit(source.starts[line - 1], source.starts[line - 1] + deeper, "")
+            for line in range(first, last + 1)
+            if line not in source.inside_strings and source.lines[line - 1].startswith(inner)
+        ),
+    ]
+
+
+def _header_end(source: Source, choice: ast.If) -> int:
+    """The number of the line that says ``else:``."""
+    margin = source.margin(choice)
+    last = choice.body[-1].end_lineno or choice.body[-1].lineno
+    lines = range(last + 1, choice.orelse[0].lineno)
+    return next(line for line in lines if source.lines[line - 1].startswith(f"{margin}else"))
+
+
 def own_lines(source: Source, statement: ast.stmt) -> tuple[Edit, ...]:
     """Edits that give a statement and its neighbours lines of their own; none where they have them already."""
     block, owner = _neighbours(source, statement)

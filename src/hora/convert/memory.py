@@ -51,6 +51,13 @@ class State:
         held = self.get(owner, name)
         self.set(owner, name, value if held is None else join(held, value))
 
+    def add_missing(self, cells: dict[Thing, dict[str, Value]]) -> None:
+        """Take over the cells of owners that have none here."""
+        for owner, names in cells.items():
+            if owner not in self.cells:
+                self.cells[owner] = dict(names)
+                self._mine.add(owner)
+
     def forget(self, owner: Thing) -> None:
         """Empty all cells of an owner."""
         self.cells.pop(owner, None)

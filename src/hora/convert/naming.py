@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Sequence
 
 from hora.convert.facts import Place
 from hora.convert.program import Program
 from hora.convert.values import Frame, Instance, Made, Thing, Value, plain
 
 
-def cover(program: Program, modules: frozenset[Thing], place: Place, near: ast.AST | None = None) -> list[str] | None:
+def cover(
+    program: Program,
+    modules: frozenset[Thing],
+    place: Place,
+    near: Sequence[ast.AST] = (),
+    after: ast.stmt | None = None,
+) -> list[str] | None:
     """Give expressions that together stand for these networks and nothing else; None where there are none."""
     found: list[str] = []
     left = set(modules)
-    whole = expression(program, modules, place, near)
+    whole = expression(program, modules, place, near, after)
     if whole is not None:
         return [whole]
     for module in sorted(modules, key=lambda thing: _made_at(program, thing)):
         if module in left:
-            name = expression(program, frozenset({module}), place, near)
+            name = expression(program, frozenset({module}), place, near, after)
             if name is not None:
                 found.append(name)
                 left.discard(module)
     for name, value in program.facts.bindings.get(place.frame, {}).items():
-        if left and value.things & left and value.things <= modules:
+        if left and value.things & left and value.things <= modules and _bound(program, place.frame, name, after):
             found.append(name)
             left -= value.things
     return None if left else found
@@ -34,7 +41,13 @@ def _made_at(program: Program, thing: Thing) -> int:
     return program.order(thing.site, thing.context) if isinstance(thing, Made) else -1
 
 
-def expression(program: Program, things: frozenset[Thing], place: Place, near: ast.AST | None = None) -> str | None:
+def expression(
+    program: Program,
+    things: frozenset[Thing],
+    place: Place,
+    near: Sequence[ast.AST] = (),
+    after: ast.stmt | None = None,
+) -> str | None:
     """Give an expression that stands for these things and nothing else, dealt or wrapped or not.
 
     Parameters
@@ -44,18 +57,24 @@ def expression(program: Program, things: frozenset[Thing], place: Place, near: a
     place
         Where it must be in reach.
     near
-        A node in which an expression is looked for first.
+        Nodes in which an expression is looked for first.
+    after
+        The statement after which it is read: what is bound later still is no name for it.
     """
     wanted = frozenset(plain(thing) for thing in things)
 
     def fits(value: Value | None) -> bool:
         return value is not None and frozenset(plain(thing) for thing in value.things) == wanted
 
-    for node in ast.walk(near) if near is not None else ():
+    for node in (inner for outer in near for inner in ast.walk(outer)):
         if isinstance(node, ast.Name | ast.Attribute | ast.Subscript) and isinstance(node.ctx, ast.Load):
             if fits(program.value(node, place.context)) and _repeatable(node):
                 return program.source.segment(node)
-    reach = _in_reach(program, place.frame)
+    reach = {
+        name: value
+        for name, value in _in_reach(program, place.frame).items()
+        if _bound(program, place.frame, name, after)
+    }
     for name, value in reach.items():
         if fits(value):
             return name
@@ -77,6 +96,26 @@ def _in_reach(program: Program, frame: Frame) -> dict[str, Value]:
             reach = {**reach, **{n: v for n, v in program.facts.bindings.get(outer, {}).items() if n not in reach}}
         outer = program.facts.outer.get(outer)
     return reach
+
+
+def _bound(program: Program, frame: Frame, name: str, after: ast.stmt | None) -> bool:
+    """Whether a name of a frame is bound once a statement in it has run; a name from around it is taken to be."""
+    if after is None or name not in program.facts.bindings.get(frame, {}):
+        return True
+    stores = [
+        node.lineno
+        for node in ast.walk(frame.node)
+        if isinstance(node, ast.Name) and node.id == name and isinstance(node.ctx, ast.Store)
+    ]
+    return not stores or min(stores) <= (after.end_lineno or after.lineno) or _parameter(frame.node, name)
+
+
+def _parameter(node: ast.AST, name: str) -> bool:
+    """Whether a name is a parameter of a function."""
+    arguments = getattr(node, "args", None)
+    return isinstance(arguments, ast.arguments) and name in {
+        one.arg for one in ast.walk(arguments) if isinstance(one, ast.arg)
+    }
 
 
 def _repeatable(node: ast.expr) -> bool:

@@ -81,7 +81,7 @@ def _loader(program: Program, count: ast.expr, place: Place) -> str | None:
     if not loaders or not all(loader.dealt for loader in loaders):
         return None
     loops = [one for draw in program.facts.draws.values() if draw.loaders & loaders for one in (batch_loop(draw),)]
-    near = next((one.iter for one in loops if isinstance(one, ast.For)), None)
+    near = [one.iter for one in loops if isinstance(one, ast.For)][:1]
     return expression(program, frozenset(loaders), place, near)
 
 

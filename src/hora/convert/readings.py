@@ -175,7 +175,7 @@ def _reading(program: Program, node: ast.expr, anchor: ast.stmt) -> Reading | No
         place = next((place for place in program.places(program.statement(node)) if place.context == context), None)
         if place is not None:
             loop = next((loop for loop, where in reversed(place.loops) if where == context), None)
-            near = loop.iter if isinstance(loop, ast.For) else None
+            near = [loop.iter] if isinstance(loop, ast.For) else []
             names.add(expression(program, loaders_of(value.spread), place, near))
     if len(names) != 1 or None in names:
         return None

@@ -7,6 +7,7 @@ import ast
 from hora.convert.edits import Edit, insert_before
 from hora.convert.program import Program
 from hora.convert.randomness import SEEDS, stream_of
+from hora.convert.runtime import NAME
 from hora.convert.spread import Kind
 from hora.convert.values import Named
 
@@ -36,8 +37,10 @@ def together(program: Program, stream: str) -> tuple[str, list[Edit]]:
 
 def _imported(program: Program, stream: str) -> tuple[str, list[Edit]]:
     """Give the name under which the script has a library, and the import where it has none."""
+    start = next((call.node.lineno for call in program.calls_of(f"{NAME}.init") if program.own(call.node)), 0)
     for node in program.source.tree.body:
-        for alias in node.names if isinstance(node, ast.Import) else ():
+        # What the script imports after its start is not there yet.
+        for alias in node.names if isinstance(node, ast.Import) and not 0 < start < node.lineno else ():
             if alias.name == stream or (alias.asname is None and alias.name.split(".")[0] == stream):
                 return alias.asname or stream, []
     first = next(

@@ -98,6 +98,7 @@ class Walk:
         self.alone = False
         self.loops: tuple[tuple[ast.AST, Context], ...] = ()
         self.exits = Exits()
+        self.imported: dict[Frame, dict[Thing, dict[str, Value]]] = {}
         self.steps = 0
         self.stars: list[str] = []
         self.last: dict[ast.expr, Value] = {}
@@ -177,13 +178,18 @@ class Walk:
         if source is None or source.tree is self.tree:
             return None
         frame = Frame(source.tree, ())
-        if frame not in self.files:
+        if frame in self.files:
+            # What a module holds is there for all, also where the branch that imported it first is not taken.
+            self.state.add_missing(self.imported.get(frame, {}))
+        else:
             self.files[frame] = source.path
+            before = set(self.state.cells)
             held = self.loops, self.exits
             self.loops, self.exits = (), Exits()
             with self.inside(frame, (), None):
                 statements.block(self, source.tree.body)
             self.loops, self.exits = held
+            self.imported[frame] = {owner: self.state.held(owner) for owner in self.state.cells.keys() - before}
         return Package(frame, source.path)
 
     def _scopes(self) -> Iterator[Frame]:

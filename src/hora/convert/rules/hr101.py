@@ -28,6 +28,8 @@ _HARMLESS = (
     "os.path.",
     "sys.path.",
     "math.",
+    "matplotlib.use",
+    "torch.set_default_dtype",
 )
 # Calls that only make a value, or set a seed, which the runtime does not touch.
 _VALUES = frozenset(
@@ -75,7 +77,14 @@ def entry(program: Program) -> ast.stmt:
         if function is not None:
             inner = function.body
             return inner[1] if _docstring(inner[0]) and len(inner) > 1 else inner[0]
-    return active[0] if active else program.source.tree.body[-1]
+    if not active:
+        return program.source.tree.body[-1]
+    imports = [place for place, statement in enumerate(body) if isinstance(statement, ast.Import | ast.ImportFrom)]
+    last = imports[-1] if imports else -1
+    # A path that is set between two imports is not the start of anything.
+    if all(_passive(statement) or _harmless(statement) for statement in body[: last + 1]):
+        active = [statement for statement in body[last + 1 :] if not _passive(statement)] or active
+    return active[0]
 
 
 def _imports_end(program: Program) -> int:

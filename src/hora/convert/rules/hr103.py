@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 
-from hora.convert.edits import Edit, replace, without
+from hora.convert.edits import Edit, only_else, replace, without
 from hora.convert.finding import Finding
 from hora.convert.names import SPREADERS
 from hora.convert.networks import is_module
@@ -28,12 +28,12 @@ def detect(program: Program) -> list[Finding]:
         elif not node.args or isinstance(node.args[0], ast.Starred):
             findings.append(program.finding(CODE, node, "the network that it spreads is not to be seen here", None))
         else:
-            findings.append(program.finding(CODE, node, _MESSAGE, [_taken_out(program, node)]))
+            findings.append(program.finding(CODE, node, _MESSAGE, _taken_out(program, node)))
     return findings + (_inner(program) if findings else [])
 
 
-def _taken_out(program: Program, node: ast.Call) -> Edit:
-    """Leave what is wrapped, or nothing of a statement that does nothing but wrap it."""
+def _taken_out(program: Program, node: ast.Call) -> list[Edit]:
+    """Leave what is wrapped, or nothing of a statement that does nothing but wrap it: an ``else`` does without it."""
     source = program.source
     wrapped = source.segment(node.args[0])
     statement = program.statement(node)
@@ -41,16 +41,19 @@ def _taken_out(program: Program, node: ast.Call) -> Edit:
         if [source.segment(target) for target in statement.targets] == [wrapped]:
             block, outer = program.block(statement), program.parents[statement]
             if len(block) > 1:
-                return without(source, statement)
-            if isinstance(outer, ast.If) and not outer.orelse and _only_asks(outer.test):
-                if not source.segment(outer).startswith("elif") and len(program.block(outer)) > 1:
-                    return without(source, outer)
-            return replace(source, statement, "pass")
+                return [without(source, statement)]
+            alone = isinstance(outer, ast.If) and not source.segment(outer).startswith("elif")
+            if isinstance(outer, ast.If) and alone and _only_asks(outer.test):
+                if not outer.orelse and len(program.block(outer)) > 1:
+                    return [without(source, outer)]
+                if outer.orelse and not source.segment(outer.orelse[0]).startswith("elif"):
+                    return only_else(source, outer)
+            return [replace(source, statement, "pass")]
     if ast.unparse(node.func).endswith("data_parallel"):
         given = ", ".join(source.segment(one) for one in node.args[1:2])
-        return replace(source, node, f"{wrapped}({given})")
+        return [replace(source, node, f"{wrapped}({given})")]
     tight = isinstance(node.args[0], ast.Name | ast.Attribute | ast.Call | ast.Subscript)
-    return replace(source, node, wrapped if tight else f"({wrapped})")
+    return [replace(source, node, wrapped if tight else f"({wrapped})")]
 
 
 def _only_asks(test: ast.expr) -> bool:

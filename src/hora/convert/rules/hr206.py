@@ -56,7 +56,7 @@ def loader_name(program: Program, backward: Backward) -> str | None:
     place = backward.place
     loop = next((node for node, context in reversed(place.loops) if context == place.context), None)
     loaders = frozenset(one for one in backward.value.spread.loaders if isinstance(one, Loader))
-    return expression(program, frozenset(loaders), place, loop.iter if isinstance(loop, ast.For) else None)
+    return expression(program, frozenset(loaders), place, [loop.iter] if isinstance(loop, ast.For) else [])
 
 
 def weighed(program: Program, node: ast.expr, loader: str) -> list[Edit]:

@@ -24,7 +24,7 @@ def detect(program: Program) -> list[Finding]:
     groups: dict[ast.stmt, list[frozenset[Thing]]] = {}
     findings: list[Finding] = []
     for call in program.calls_of(f"{NAME}.DistributedOptimizer"):
-        optimizers = frozenset(plain(thing) for thing in call.result.things if isinstance(thing, Optimizer))
+        optimizers = _plain(call)
         if optimizers and all(program.facts.trained_by(one) for one in optimizers if isinstance(one, Optimizer)):
             anchor = _bound_at(program, call, optimizers)
             if anchor is None:
@@ -36,21 +36,30 @@ def detect(program: Program) -> list[Finding]:
     return findings + _drawn_again(program)
 
 
+def _plain(call: Call) -> frozenset[Thing]:
+    """Give the optimizers that a call wraps."""
+    return frozenset(plain(thing) for thing in call.result.things if isinstance(thing, Optimizer))
+
+
 def _start_equal(program: Program, anchor: ast.stmt, choices: list[frozenset[Thing]]) -> list[Finding]:
     """Send out what is trained, after the statement that completes it."""
     place = next(iter(program.places(anchor)))
     optimizers = [one for choice in choices for one in choice if isinstance(one, Optimizer)]
-    near = min((one.site for one in optimizers), key=lambda node: getattr(node, "lineno", 0))
+    sites = sorted((one.site for one in optimizers), key=lambda node: getattr(node, "lineno", 0))
+    near = sites[0]
     sent = _sent(program)
     networks = frozenset(program.root(module) for one in optimizers for module in program.facts.trained_by(one))
     missing = (networks | _beside(program, anchor)) - sent.keys()
-    names = cover(program, missing, place, near) if missing else []
+    names = cover(program, missing, place, sites, anchor) if missing else []
     if names is None:
         return [program.finding(CODE, near, "a network that is trained has no name here to broadcast it by", None)]
     lines = [f"{program.runtime}.broadcast_parameters({name}.state_dict(), root_rank=0)" for name in names]
     for choice in choices:
         if not choice <= sent.keys():
-            name = expression(program, choice, place)
+            wraps = [call.node for call in program.calls_of(f"{NAME}.DistributedOptimizer") if choice & _plain(call)]
+            name = expression(program, choice, place, wraps, anchor)
+            if name is None:
+                return [program.finding(CODE, near, "the optimizer has no name to broadcast it by", None)]
             lines.append(f"{program.runtime}.broadcast_optimizer_state({name}, root_rank=0)")
     if not lines:
         return []
@@ -79,8 +88,9 @@ def _bound_at(program: Program, call: Call, optimizers: frozenset[Thing]) -> ast
             if not program.own(node)
             else next((one for one in program.places(statement) if one.context == context), None)
         )
-        if place is not None and not isinstance(statement, ast.Return) and expression(program, optimizers, place):
-            return statement
+        if place is not None and not isinstance(statement, ast.Return):
+            if expression(program, optimizers, place, [node], statement):
+                return statement
         if not context:
             return None
         node, context = context[-1], context[:-1]

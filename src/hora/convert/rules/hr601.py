@@ -41,7 +41,7 @@ def _weigh(program: Program) -> list[Finding]:
     names: dict[ast.expr, set[str | None]] = {}
     for _statement, term, loaders, place in unweighed(program):
         loop = next((loop for loop, context in reversed(place.loops) if context == place.context), None)
-        near = loop.iter if isinstance(loop, ast.For) else None
+        near = [loop.iter] if isinstance(loop, ast.For) else []
         names.setdefault(term, set()).add(expression(program, loaders, place, near))
         if len(program.values(term)) != len([v for v in program.values(term) if dealt(v.spread)]):
             names[term].add(None)

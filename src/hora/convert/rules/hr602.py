@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Sequence
 
 from hora.convert.edits import Edit, insert_before, replace
 from hora.convert.facts import Call
@@ -54,8 +55,23 @@ def speaks(program: Program, statement: ast.stmt) -> bool:
     """Whether a statement speaks and does nothing else."""
     if not isinstance(statement, ast.Expr) or not isinstance(statement.value, ast.Call):
         return False
-    here = any(speaker(call) for call in program.calls_by_node.get(statement.value, ()))
+    calls = program.calls_by_node.get(statement.value, ())
+    if _closes(program, statement, calls):
+        return False
+    here = any(speaker(call) for call in calls)
     return here or elsewhere(program, statement.value, speaker)
+
+
+def _closes(program: Program, statement: ast.stmt, calls: Sequence[Call]) -> bool:
+    """Whether a statement closes a figure that every worker has made, to have something to draw on."""
+    if not any(Named("matplotlib.pyplot.close") in call.function.things for call in calls):
+        return False
+    makers = {Named(f"matplotlib.pyplot.{name}") for name in ("figure", "subplots", "axes", "gcf")}
+    return any(
+        isinstance(node, ast.Assign)
+        and any(makers & call.function.things for call in program.calls_by_node.get(node.value, ()))
+        for node in ast.walk(program.scope(statement))
+    )
 
 
 def speaker(call: Call) -> bool:

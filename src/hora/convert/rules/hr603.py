@@ -28,6 +28,10 @@ _READERS = {
     "shutil.copy": frozenset({"torch.load"}),
     "shutil.copyfile": frozenset({"torch.load"}),
 }
+_PICTURES = frozenset({
+    "imageio.imread", "imageio.v2.imread", "imageio.v3.imread", "matplotlib.pyplot.imread", "matplotlib.image.imread",
+    "cv2.imread", "PIL.Image.open", "skimage.io.imread", "torchvision.io.read_image",
+})  # fmt: skip
 _LATER = frozenset({"torch.save", "pickle.dump", "joblib.dump", "json.dump", "shutil.copy", "shutil.copyfile"})
 _DIRECTORIES = frozenset({"os.makedirs", "os.mkdir", "shutil.rmtree"})
 _OPENERS = frozenset({"logging.FileHandler", "logging.basicConfig", "logging.handlers.RotatingFileHandler"})
@@ -134,12 +138,14 @@ def _waits(program: Program) -> list[Finding]:
     findings: list[Finding] = []
     for call in program.calls:
         names = {thing.name for thing in call.function.things if isinstance(thing, Named)}
-        if not call.place.alone or not names & SAVERS:
+        if not call.place.alone or not (names & SAVERS or _draws(call)):
             continue
         guard = _guard(program, call.node)
         if guard is None or _waits_beside(program, guard, 1):
             continue
         readers = [one for name in names for one in program.calls if _reads(program, name, call, one)]
+        if _draws(call):
+            readers += [one for one in program.calls if any(Named(name) in one.function.things for name in _PICTURES)]
         later = [one for one in readers if not one.place.alone and _may_follow(program, call, one)]
         place = next(iter(program.places(guard)), call.place)
         message = "what worker 0 writes here may be read by the others before it is written"
@@ -154,6 +160,12 @@ def _waits(program: Program) -> list[Finding]:
                 edits = [insert_before(program.source, statement, [f"{program.runtime}.barrier()"])]
                 return [program.finding(CODE, reader.node, message, edits)]
     return findings
+
+
+def _draws(call: Call) -> bool:
+    """Whether a call writes a picture."""
+    name = call.node.func.attr if isinstance(call.node.func, ast.Attribute) else ast.unparse(call.node.func)
+    return name in ("savefig", "save_image", "imsave", "imwrite")
 
 
 def _reads(program: Program, writer: str, write: Call, read: Call) -> bool:
