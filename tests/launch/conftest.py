@@ -39,9 +39,7 @@ def launcher(tmp_path):
         script.write_text(code)
         # Whoever runs the tests may ignore a signal, as nohup does; the launcher's own answers are what is tested.
         own = "import signal; signal.signal(1, signal.SIG_DFL); signal.signal(2, signal.default_int_handler)"
-        main = (
-            f"{own}; from hora.launch import run_script; raise SystemExit(run_script('script.py', workers={workers}))"
-        )
+        main = f"from hora.launch import run_script; raise SystemExit(run_script('script.py', workers={workers}))"
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         process = subprocess.Popen(
             [sys.executable, "-c", f"{own}\n{before}\n{main}"], text=True, cwd=tmp_path, **{**pipes, **options}
