@@ -1,16 +1,21 @@
 """Noise for a batch is the samples' own: the same whoever draws it, for a slice or for the whole, in any order."""
 
+import numpy as np
+import pytest
 import torch
 
-from hora.script.latent import Batch, DrawnPerSample
+from hora.script.latent import Batch, Draws, TorchDraws
+from hora.script.latent_numpy import numpy_draws
 
 WHOLE = (7, 3, 9, 4)
 
 
-def drawn(own, draw, name="pass 0 batch 0", whole=WHOLE):
-    noted = []
-    with DrawnPerSample(lambda: Batch(name, own, whole), noted.append):
+def drawn(own, draw, index=0, whole=WHOLE):
+    noted, events = [], []
+    draws = Draws(lambda: Batch(0, "Data[10]", 0, index, own, whole), True, events.append, noted.append)
+    with TorchDraws(draws), numpy_draws(draws):
         result = draw()
+    assert [event.draw for event in events] == list(range(1, 1 + len(events)))
     return result, noted
 
 
@@ -28,7 +33,7 @@ def test_a_slice_draws_the_rows_of_the_whole():
 def test_each_draw_and_each_batch_has_numbers_of_its_own():
     two, _ = drawn(WHOLE, lambda: torch.stack([torch.randn(4, 3), torch.randn(4, 3)]))
     assert not torch.equal(two[0], two[1])
-    assert not torch.equal(two[0], drawn(WHOLE, lambda: torch.randn(4, 3), name="pass 0 batch 1")[0])
+    assert not torch.equal(two[0], drawn(WHOLE, lambda: torch.randn(4, 3), index=1)[0])
 
 
 def test_in_place_draws_keep_their_scale():
@@ -57,4 +62,32 @@ def test_other_draws_are_left_alone():
         lambda: (torch.randn(3, 5), torch.randn(4, generator=torch.Generator().manual_seed(1)), torch.randn(())),
     )
     assert all(map(torch.equal, expected, found))
+    assert noted == []
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda rows: np.random.normal(3, 0.5, (rows, 5)),
+        lambda rows: np.random.normal(size=(rows, 5)),
+        lambda rows: np.random.randn(rows, 5),
+        lambda rows: np.random.randint(1000, size=rows),
+        lambda rows: np.random.uniform(-1, 1, [rows, 2]),
+        lambda rows: np.random.random((rows, 1)),
+    ],
+)
+def test_numpy_draws_rows_too(draw):
+    whole, noted = drawn(WHOLE, lambda: draw(4))
+    assert noted == ["random numbers of the batch, drawn per sample"]
+    assert np.array_equal(drawn((9, 4), lambda: draw(2))[0], whole[2:])
+    assert len(np.unique(whole, axis=0)) == 4
+
+
+def test_numpy_keeps_what_has_a_parameter_for_each_entry():
+    means = np.arange(4.0)
+    np.random.seed(0)
+    expected = np.random.normal(means, 1.0)
+    np.random.seed(0)
+    found, noted = drawn(WHOLE, lambda: np.random.normal(means, 1.0))
+    assert np.array_equal(expected, found)
     assert noted == []

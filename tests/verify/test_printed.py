@@ -50,3 +50,26 @@ def test_an_additional_line_differs():
 def test_nan_equals_nan():
     assert found("loss nan", reference=["loss nan"]) is None
     assert found("loss 0.5", reference=["loss nan"]) == ("loss nan", "loss 0.5")
+
+
+def test_a_line_that_correct_runs_lack_is_not_missed():
+    reference = ["epoch 1: loss 0.5", "new best 0.5", "epoch 2: loss 0.4"]
+    others = [reference, ["epoch 1: loss 0.5", "epoch 2: loss 0.4"], reference]
+    assert found("epoch 1: loss 0.5", "epoch 2: loss 0.4", reference=reference, permuted=others) is None
+    assert found("epoch 1: loss 0.5", "new best 0.5", "epoch 2: loss 0.4", reference=reference, permuted=others) is None
+    wrong = found("epoch 1: loss 0.5", "epoch 2: loss 0.2", reference=reference, permuted=others)
+    assert wrong == ("epoch 2: loss 0.4", "epoch 2: loss 0.2")
+
+
+def test_what_follows_an_additional_line_is_held_against_its_own():
+    assert found("worker 0 here", *REFERENCE) == (None, "worker 0 here")
+
+
+def test_only_the_end_of_a_progress_bar_is_read():
+    assert found("1/9 2.0\r9/9 1.0", reference=["1/9 2.1\r9/9 1.0"]) is None
+
+
+def test_many_lines_take_no_time():
+    lines = [f"step {i}: loss {1 / (i + 1):.6f}" for i in range(1900)]
+    assert found(*lines, reference=lines) is None
+    assert found(*lines[:-1], reference=lines) == (lines[-1], None)

@@ -16,6 +16,8 @@ import torch
 from torch.utils.data import get_worker_info
 from torch.utils.data._utils.fetch import _MapDatasetFetcher
 
+DATA = "random numbers of the data, drawn per sample"
+
 
 @contextmanager
 def drawn_per_sample(note: Callable[[str], None]) -> Iterator[None]:
@@ -54,7 +56,7 @@ def _patch(note: Callable[[str], None]) -> None:
             with _own_stream(int(index)) as drew:
                 samples.append(fetcher.dataset[index])
             if drew() and get_worker_info() is None:
-                note("random numbers of the data, drawn per sample")
+                note(DATA)
         return fetcher.collate_fn(samples)
 
     fetched.per_sample = True  # type: ignore[attr-defined]

@@ -16,6 +16,13 @@ def _sum(tensor: torch.Tensor) -> torch.Tensor:
     return summed
 
 
+def _all_alike(own: torch.Tensor) -> bool:
+    """Whether all workers hold the same, to the bit."""
+    every = [torch.empty_like(own) for _ in range(distributed.get_world_size())]
+    distributed.all_gather(every, own)
+    return all(torch.equal(other, own) for other in every)
+
+
 @contextmanager
 def synchronised_batch_norm(note: Callable[[str], None]) -> Iterator[None]:
     """Make BatchNorm in training use the mean and variance of all workers' slices; `note` is told where it was used."""
@@ -39,7 +46,11 @@ def synchronised_batch_norm(note: Callable[[str], None]) -> Iterator[None]:
         others = [dim for dim in range(input.dim()) if dim != 1]
         channels = [1, -1] + [1] * (input.dim() - 2)
         count = input.new_full((1,), input.numel() / input.shape[1])
-        total = _sum(torch.cat([input.sum(others), count]))
+        own = torch.cat([input.sum(others), count])
+        if _all_alike(own.detach()):
+            # Every worker has the whole of it, such as a GAN's fixed noise: one worker's statistics are those of each.
+            return local(input, running_mean, running_var, weight, bias, training, momentum, eps)
+        total = _sum(own)
         mean, number = total[:-1] / total[-1], total[-1].detach()
         centred = input - mean.view(channels)
         variance = _sum((centred**2).sum(others)) / number

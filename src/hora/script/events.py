@@ -46,6 +46,21 @@ class BatchLoaded:
 
 
 @dataclass(frozen=True)
+class BatchDrew:
+    """While on a batch, the script drew random numbers with a row for each sample that this worker was handed.
+
+    `draw` counts such draws on the batch from 1, `row` is how many numbers each row has.
+    """
+
+    loader: str
+    number: int
+    index: int
+    draw: int
+    row: int
+    digest: str
+
+
+@dataclass(frozen=True)
 class PassEnded:
     """A pass has no more batches."""
 
@@ -73,13 +88,15 @@ class OptimizerStepped:
     """The innermost optimizer stepped.
 
     `step` counts the steps of all optimizers, `optimizer` is its order of appearance, `learning_rates` has one entry
-    per parameter group, `digests` one per parameter after the step (empty if not asked for).
+    per parameter group, `digests` one per parameter after the step (empty if not asked for), `random` is a digest of
+    the state of torch's random numbers (if asked for).
     """
 
     step: int
     optimizer: int
     learning_rates: tuple[float, ...]
     digests: tuple[tuple[str, str], ...] = ()
+    random: str = ""
 
 
 @dataclass(frozen=True)
@@ -122,6 +139,7 @@ Event = (
     PassBegan
     | PassPlanned
     | BatchLoaded
+    | BatchDrew
     | PassEnded
     | BackwardRan
     | OptimizerBegan

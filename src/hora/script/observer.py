@@ -5,8 +5,6 @@ Everything that is patched is patched here or in a context manager entered here,
 
 from __future__ import annotations
 
-import ctypes
-import hashlib
 import os
 import runpy
 import sys
@@ -22,9 +20,11 @@ from torch.utils.data import DataLoader
 
 from hora.script.augmentation import drawn_per_sample
 from hora.script.batchnorm import synchronised_batch_norm
+from hora.script.digest import digest
 from hora.script.events import BackwardRan, Event, OptimizerBegan, OptimizerStepped, Printed, RunEnded
 from hora.script.knobs import Knobs
-from hora.script.latent import DrawnPerSample
+from hora.script.latent import Draws, TorchDraws
+from hora.script.latent_numpy import numpy_draws
 from hora.script.naming import NamedTensor, Stepping, stepping
 from hora.script.passes import Passes, StopRun
 from hora.script.precision import float64
@@ -65,11 +65,13 @@ class Observer:
                 register_optimizer_step_post_hook(self._after_step),
             ):
                 patches.callback(hook.remove)
+            draws = Draws(lambda: self._passes.batch, self._knobs.neutralise, self._emit, self._note_neutralised)
+            patches.enter_context(TorchDraws(draws))
+            patches.enter_context(numpy_draws(draws))
             if self._knobs.neutralise:
                 patches.enter_context(without_dropout(self._note_neutralised))
                 patches.enter_context(synchronised_batch_norm(self._note_neutralised))
                 patches.enter_context(drawn_per_sample(self._note_neutralised))
-                patches.enter_context(DrawnPerSample(lambda: self._passes.batch, self._note_neutralised))
             if self._knobs.float64:
                 patches.enter_context(float64())
             yield
@@ -132,7 +134,8 @@ class Observer:
             self._listener.after_step(self._steps, index, stepped)
         self._passes.note_step()
         rates = tuple(float(group.get("lr", float("nan"))) for group in optimizer.param_groups)
-        self._emit(OptimizerStepped(self._steps, index, rates, self._digests(stepped.parameters)))
+        random = digest(torch.get_rng_state()) if self._knobs.digests else ""
+        self._emit(OptimizerStepped(self._steps, index, rates, self._digests(stepped.parameters), random))
         self._steps += 1
 
     def _known(self, optimizer: torch.optim.Optimizer) -> tuple[int, Stepping]:
@@ -145,7 +148,7 @@ class Observer:
         return known
 
     def _digests(self, parameters: tuple[NamedTensor, ...]) -> tuple[tuple[str, str], ...]:
-        return tuple((p.name, _digest(p.tensor)) for p in parameters) if self._knobs.digests else ()
+        return tuple((p.name, digest(p.tensor)) for p in parameters) if self._knobs.digests else ()
 
 
 def observe(
@@ -194,13 +197,6 @@ def observe(
 def _has_closure(args: Any, kwargs: Any) -> bool:
     # The hooks see step's own arguments, the optimizer first.
     return (len(args) > 1 and args[1] is not None) or kwargs.get("closure") is not None
-
-
-def _digest(tensor: torch.Tensor) -> str:
-    data = tensor.detach().cpu().contiguous()
-    # Its memory as it lies there: torch reads a storage byte by byte, and NumPy, which would not, need not be there.
-    memory = (ctypes.c_char * (data.numel() * data.element_size())).from_address(data.data_ptr())
-    return hashlib.blake2b(memory, digest_size=8).hexdigest()
 
 
 def _script_traceback(failure: BaseException, script: Path) -> str:

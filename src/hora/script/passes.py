@@ -133,12 +133,12 @@ class Passes:
                 raise StopRun
             self._training_batches += 1
         self._last_loaded = walked.name
+        own = walked.handed.popleft()
+        self.batch = Batch(self._knobs.seed, walked.name, walked.number, index, own, walked.planned[index])
         if self._knobs.neutralise:
             # What a step draws for its global batch is then alike in every run, whatever its loaders drew before.
-            place = f"{self._knobs.seed} {walked.name} {walked.number} {index}"
-            seed_everything(zlib.crc32(place.encode()))
-            self.batch = Batch(place, walked.handed[0], walked.planned[index])
-        self._emit(BatchLoaded(walked.name, walked.number, index, walked.handed.popleft()))
+            seed_everything(zlib.crc32(self.batch.name.encode()))
+        self._emit(BatchLoaded(walked.name, walked.number, index, own))
 
     def ended(self, walked: _Walked) -> None:
         """Report that a pass is over; what steps now steps on something else, unless it lags behind its loader."""

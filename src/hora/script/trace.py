@@ -16,6 +16,7 @@ _TYPES: dict[str, type[Any]] = {
         events.PassBegan,
         events.PassPlanned,
         events.BatchLoaded,
+        events.BatchDrew,
         events.PassEnded,
         events.BackwardRan,
         events.OptimizerBegan,

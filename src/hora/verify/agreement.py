@@ -1,10 +1,14 @@
-"""Whether the workers of the free run agree with each other: they start alike and stay alike, to the bit."""
+"""Whether the workers of the free run agree with each other: they start alike and stay alike, to the bit.
+
+Their random numbers have to agree where all draw for one purpose, and must not where each draws for its own samples.
+"""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 
-from hora.script.events import OptimizerBegan
+from hora.script.events import BatchDrew, OptimizerBegan
 from hora.verify.result import Difference
 from hora.verify.runs import Run
 
@@ -35,6 +39,44 @@ def disagreement(free: Run) -> Finding | None:
                 detail = f"after step {own[0].step}, {name} differs between workers 0 and {rank}"
                 return Difference("update", own[0].step, name, None, None, detail), "HR301"
     return None
+
+
+# So many numbers do not agree by chance, also where they are coin tosses.
+_NUMBERS = 48
+
+
+def same_noise(reference: Run, free: Run) -> Finding | None:
+    """Find noise, drawn for the samples of a batch, that is the same on two workers in every training batch.
+
+    One worker draws for each sample of a batch, several that are seeded alike draw the same for each slice.
+    """
+    training = {(loader, number): batches for loader, number, batches in reference.training_passes()}
+    rows = {(drew.loader, drew.draw, drew.row) for drew in reference.of(BatchDrew)}
+    own = [
+        {(drew.loader, drew.number, drew.index, drew.draw, drew.row): drew.digest for drew in free.of(BatchDrew, rank)}
+        for rank in range(free.workers)
+    ]
+    counted: dict[tuple[str, int], list[tuple[bool, int]]] = defaultdict(list)
+    for key in own[0].keys() & own[-1].keys():
+        loader, number, index, draw, row = key
+        batch = training.get((loader, number), ())[index : index + 1]
+        if (loader, draw, row) in rows and batch and len(batch[0]) >= 2 * free.workers:
+            alike = any(other.get(key) == own[0][key] for other in own[1:])
+            counted[loader, draw].append((alike, row * (len(batch[0]) // free.workers)))
+    for (loader, draw), found in sorted(counted.items()):
+        if all(alike for alike, _ in found) and sum(count for _, count in found) >= _NUMBERS:
+            detail = (
+                f"the workers draw the same random numbers for their slices of {loader} (draw {draw} of each step, "
+                f"in {len(found)} batches); one worker draws others for each sample"
+            )
+            return Difference("noise", 0, None, None, None, detail), "HR503"
+    return None
+
+
+def same_random_state(free: Run) -> bool:
+    """Whether all workers have the same random state at each step, so that what they drop of their slices is alike."""
+    steps = [[step.random for step in free.steps(rank)] for rank in range(free.workers)]
+    return free.workers > 1 and bool(steps[0]) and all(own == steps[0] for own in steps)
 
 
 def _odd_one_out(values: Sequence[str]) -> int | None:

@@ -23,6 +23,7 @@ _ADVICE = {
     "HR401": "Keep the learning rate of one worker where the global batch is kept",
     "HR402": "Count epochs and schedules in global batches, as one worker does",
     "HR502": "Draw permutations from one random state on all workers: deal the loader with hvd.deal",
+    "HR503": "Seed the noise of each worker for itself: torch.manual_seed(torch.initial_seed() + hvd.rank())",
     "HR601": "Reduce the metric over the workers before it is printed: hvd.allreduce(total, op=hvd.Sum)",
     "HR603": "Let worker 0 write: if hvd.rank() == 0",
 }

@@ -46,6 +46,11 @@ class Runs:
         other._several, other._name, other._free = replace(self._several, text=text), name, {}
         return other
 
+    def against(self, text: str) -> Runs:
+        """The same runs of several workers, and those of one with another text of its script."""
+        one = replace(self._one, text=text)
+        return Runs(self._runner.beside("other-original"), self._pool, one, self._several, self._progress)
+
     def reference(self, precision: Precision) -> Run:
         """One worker, and what it computes in each step."""
         if precision not in self._reference:
@@ -80,8 +85,6 @@ class Runs:
         return self._repeated[precision]
 
     def _again(self, precision: Precision, permutation: int | None) -> Run:
-        # The last one with sets in another order: what rests on that order is noise, too.
-        elsewhere = permutation in (None, _PERMUTATIONS[-1])
         return self._runner.run(
             f"repeated-{precision}-{permutation}",
             self._one,
@@ -91,7 +94,6 @@ class Runs:
             replay=self.reference(precision).training_passes(),
             permutation=permutation,
             by_steps=self.by_steps,
-            set_order="another" if elsewhere else "one",
         )
 
     def replayed(self, precision: Precision, workers: int) -> Future[Run]:

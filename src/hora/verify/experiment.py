@@ -10,11 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from hora.convert import Conversion, convert
+from hora.convert.rules import RULES
 from hora.errors import HoraError
 from hora.verify.cause import REFUTABLE, advice
 from hora.verify.comparison import Runs, answer
 from hora.verify.result import Confirmation, Difference, Verification
 
+# The rule that brings sets into an order.
+SETS = "HR502"
 # Each experiment runs the script twice more.
 _EXPERIMENTS = 3
 
@@ -44,6 +47,17 @@ def confirm(runs: Runs, result: Verification, converted: Path) -> Verification:
                 next=f"hora convert {converted} --in-place",
             )
     return result
+
+
+def sorted_sets(original: Path) -> str | None:
+    """The text of a script with its sets of strings in order, as it is converted; None where their order is not kept.
+
+    A set's order is another in each run of the original itself, so that any may be compared with.
+    """
+    sets = _converted(original, frozenset(rule.CODE for rule in RULES if rule.CODE != SETS))
+    if sets is None or not sets.edits or any("sorted(" not in edit.text for edit in sets.edits):
+        return None
+    return sets.converted
 
 
 def _gone(before: Difference | None, after: Difference | None) -> bool:

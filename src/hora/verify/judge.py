@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from hora.script.augmentation import DATA
 from hora.script.events import FilesWritten
 from hora.verify import agreement, cause, coverage, printed
 from hora.verify import evidence as in_full
@@ -49,7 +50,7 @@ def judge(evidence: Evidence, *, next_command: str) -> Verification:
         precision=evidence.precision,
         neutralised=_unique(end.neutralised for run in (reference, replayed) for end in run.ended()),
         unjudged=floor.unjudged,
-        remarks=_unique(end.remarks for run in (reference, evidence.free) for end in run.ended()),
+        remarks=_remarks(evidence),
         statistics_drift=in_full.statistics_drift(evidence.free),
         by_step=in_full.by_step(evidence, floor),
         by_tensor=in_full.by_tensor(evidence, floor),
@@ -88,8 +89,22 @@ def _findings(evidence: Evidence, floor: Floor) -> Iterator[Finding]:
     yield from _some(_tensors(evidence, floor))
     yield from _some(_step_count(reference, replayed))
     yield from _some(agreement.disagreement(free))
+    yield from _some(agreement.same_noise(reference, free))
     yield from _some(_printed(evidence))
     yield from _some(_files(evidence))
+
+
+def _remarks(evidence: Evidence) -> tuple[str, ...]:
+    """What else the reader has to know."""
+    remarks = _unique(end.remarks for run in (evidence.reference, evidence.free) for end in run.ended())
+    random = _unique(end.neutralised for end in evidence.reference.ended())
+    dropped = [name for name in random if "dropout" in name or name == DATA]
+    if dropped and agreement.same_random_state(evidence.free):
+        alike = "seeded alike, the workers draw the same for each slice in: " + ", ".join(dropped)
+        remarks = (*remarks, f"{alike} (HR501: right on average, not sample by sample)")
+    if not any(d.scale for d in evidence.differences if d.quantity == "gradient"):
+        remarks = (*remarks, "every gradient is zero, on one worker as on several: nothing is trained")
+    return remarks
 
 
 def _unique(groups: Iterable[tuple[str, ...]]) -> tuple[str, ...]:

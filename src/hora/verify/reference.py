@@ -31,7 +31,8 @@ class TensorDifference:
 
     For gradients and updates this is on the scale of their layer's, for the optimizer's state on that of the same kind
     of state in the layer, for buffers on their own. `ratio` tells of a gradient how many times the reference's it is,
-    if it is a multiple of that. Where other `parameters` are stepped, `tensor` says which.
+    if it is a multiple of that; `scale` is the norm that the difference is measured by. Where other `parameters` are
+    stepped, `tensor` says which.
     """
 
     step: int
@@ -39,6 +40,7 @@ class TensorDifference:
     tensor: str
     difference: float
     ratio: float | None = None
+    scale: float = 0.0
 
 
 class Recorder:
@@ -140,7 +142,7 @@ class Comparer:
             # A layer without gradient in the reference: whatever is found is infinitely more.
             difference = norm / scale if scale > 0 else 0.0 if norm == 0 else float("inf")
             ratio = _ratio(a, b) if quantity == "gradient" and difference > _MULTIPLE else None
-            self._write(TensorDifference(step, quantity, tensor.name, difference, ratio))
+            self._write(TensorDifference(step, quantity, tensor.name, difference, ratio, scale))
 
     def _write(self, found: TensorDifference) -> None:
         self._out.write(json.dumps(asdict(found)) + "\n")

@@ -17,6 +17,7 @@ Quantity = Literal[
     "optimizer state",
     "buffer",
     "learning rate",
+    "noise",
     "printed",
     "files",
     "failure",

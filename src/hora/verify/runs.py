@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 from hora.launch import local
 from hora.launch.result import RunResult
@@ -20,9 +21,6 @@ from hora.verify.reference import TensorDifference, read_differences
 from hora.verify.zygotes import Pair, threads
 
 _E = TypeVar("_E", bound=Event)
-SetOrder = Literal["by worker", "one", "another"]
-"""The order of sets of strings in the workers of a run: that of the reference in worker 0 and another in the others, as
-in processes of their own; that of the reference in all; another in all."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +119,12 @@ class Runner:
         for zygote in self._zygotes:
             zygote.give_up()
 
+    def beside(self, name: str) -> Runner:
+        """The same, with a reference of its own."""
+        other = copy(self)
+        other._directory = self._directory / name
+        return other
+
     def run(
         self,
         name: str,
@@ -134,7 +138,6 @@ class Runner:
         replay: Sequence[PlannedPass] = (),
         permutation: int | None = None,
         by_steps: bool = False,
-        set_order: SetOrder = "by worker",
     ) -> Run:
         """Run `script` on `workers`; `free` lets it draw its own batches and dropout, from unequal random states."""
         here = self._directory / name
@@ -170,9 +173,6 @@ class Runner:
             "HORA_TIMEOUT_SECONDS": str(min(60.0, self._timeout)),
         }
         command = ["hora.verify.worker", str(here / "job.json")]
-        forks = [
-            self._zygotes[set_order == "another" or (set_order == "by worker" and rank > 0)] for rank in range(workers)
-        ]
         result = local.run(
             command,
             workers,
@@ -180,7 +180,7 @@ class Runner:
             timeout=self._timeout,
             stop=self._stop,
             on_notice=_unheard,
-            start=lambda command, env, *rest: forks[int(env["RANK"])].start(command, env, *rest),
+            start=lambda command, env, *rest: self._zygotes[env["RANK"] != "0"].start(command, env, *rest),
         )
         shutil.rmtree(mirror.root, ignore_errors=True)
         return _read(here, workers, result, staged)

@@ -12,13 +12,14 @@ from pathlib import Path
 
 from hora.errors import HoraError
 from hora.verify.comparison import Runs, answer
-from hora.verify.experiment import confirm
+from hora.verify.experiment import confirm, sorted_sets
 from hora.verify.preload import preloaded
 from hora.verify.result import Verification
 from hora.verify.runs import Runner, Script
 from hora.verify.zygotes import zygotes
 
 STEPS = 20
+_IN_ORDER = "compared with the original whose sets of strings are sorted: their order is another in each of its runs"
 
 
 def verify(
@@ -102,12 +103,19 @@ def verify_each(
     with comparing(one, several, steps=steps, seed=seed, timeout=timeout, progress=progress) as runs:
         for number in workers:
             runs.free(number)
-        results = []
+        results, in_order = [], False
         for number in workers:
             command = f"hora run -n {number} {converted or 'CONVERTED.py'} {' '.join(args)}".strip()
             if converted is None:
                 command = f"hora convert {original} -o CONVERTED.py && {command}"
             result = answer(runs, number, next_command=command)
+            text = sorted_sets(original) if result.verdict == "not-equivalent" and not in_order else None
+            if text is not None:
+                progress("the original again, its sets of strings in order")
+                runs, in_order = runs.against(text), True
+                result = answer(runs, number, next_command=command)
+            if in_order:
+                result = replace(result, remarks=(*result.remarks, _IN_ORDER))
             if result.verdict == "cannot-tell" and not result.by_step:
                 # Nothing to compare with: the other numbers of workers get the same answer.
                 return tuple(replace(result, workers=number) for number in workers)
@@ -145,7 +153,7 @@ def _check_script(asked: str, path: Path) -> None:
         ast.parse(path.read_bytes(), str(path))
     except (SyntaxError, ValueError) as error:
         line = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
-        raise HoraError(asked, f"{path} is not Python {line.lstrip(', ')}".rstrip(), "Name a Python 3 script") from None
+        raise HoraError(asked, f"{path} is not Python{line}", "Name a Python 3 script") from None
 
 
 def _converted_text(asked: str, original: Path) -> str:
