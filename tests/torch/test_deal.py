@@ -371,3 +371,37 @@ def test_loaders_of_different_lengths_raise_on_every_worker(pool):
     for outcome in pool.outcomes(different_lengths, size=2):
         assert isinstance(outcome.error, hvd.HorovodInternalError)
         assert "worker 0 has a dataset of 10 samples, worker 1 has a dataset of 11 samples" in str(outcome.error)
+
+
+def counted(length, batch_size, dtype):
+    """What all count together in each batch, where each sample counts by its own number."""
+    loader = hvd.deal(DataLoader(Numbers(length), batch_size=batch_size))
+    return [loader.total(batch.sum().to(dtype)).item() for batch in loader]
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.float64])
+def test_a_total_counts_each_sample_of_the_global_batch_once(pool, dtype):
+    for size in (1, 3):
+        # The last batch has one sample: two workers borrow it.
+        assert pool.run(counted, 9, 4, dtype, size=size) == [[6, 22, 8]] * size
+
+
+def gradients_of_a_mean_over_what_is_not_ignored(ignored):
+    """The gradients of a step whose workers hold one, two and no targets that count, and the mean of their losses."""
+    torch.manual_seed(0)
+    inputs, model = torch.randn(6, 4, dtype=torch.float64), torch.nn.Linear(4, 3).double()
+    targets = torch.tensor([1, ignored, 2, 1, ignored, ignored])
+    loader = hvd.deal(DataLoader(list(zip(inputs, targets, strict=True)), batch_size=6))
+    hvd.DistributedOptimizer(torch.optim.SGD(model.parameters(), lr=0.1))
+    for x, y in loader:
+        total = torch.nn.functional.cross_entropy(model(x), y, ignore_index=0, reduction="sum")
+        loss = total / loader.total((y != 0).sum())
+        (loss * hvd.size() * bool(loader.weight)).backward()
+    return [model.weight.grad.tolist(), hvd.allreduce(loss.item(), op=hvd.Sum)]
+
+
+def test_a_worker_without_entries_does_not_spoil_a_mean_over_them(pool):
+    (alone,) = pool.run(gradients_of_a_mean_over_what_is_not_ignored, 0, size=1)
+    for gradient, loss in pool.run(gradients_of_a_mean_over_what_is_not_ignored, 0, size=3):
+        torch.testing.assert_close(torch.tensor(gradient), torch.tensor(alone[0]))
+        assert loss == pytest.approx(alone[1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from hora.convert import calls, names
@@ -71,8 +72,19 @@ def criterion(name: str, arguments: Arguments, *, given: int) -> Criterion:
             reduction = reduction if asked is True else other if asked is False else None
     positional = len(arguments.values) > given or None in options
     ragged = name in ("cross_entropy", "nll_loss") and (positional or bool({"weight", "ignore_index"} & options.keys()))
-    return Criterion(
-        name, reduction if isinstance(reduction, str) and not (positional and not ragged) else "unknown", ragged
+    known = isinstance(reduction, str) and not (positional and not ragged)
+    return Criterion(name, str(reduction) if known else "unknown", ragged, arguments.node)
+
+
+@lru_cache(maxsize=256)
+def writes_ignored(tree: ast.Module) -> bool:
+    """Whether a file has the number -100 in it."""
+    return any(
+        isinstance(node, ast.UnaryOp)
+        and isinstance(node.op, ast.USub)
+        and isinstance(node.operand, ast.Constant)
+        and node.operand.value == 100
+        for node in ast.walk(tree)
     )
 
 
@@ -90,7 +102,8 @@ def loss(walk: Walk, wanted: Criterion, arguments: Arguments) -> Value:
         return tensor(Spread(Kind.SUM, spread.loaders))
     if wanted.reduction != "mean":
         return tensor(mixed("HR303", f"the reduction of {wanted.maker}() cannot be told", node, spread))
-    if wanted.ragged or spread.kind is Kind.RAGGED:
+    ignores = walk.ignores and wanted.maker in ("cross_entropy", "nll_loss")
+    if wanted.ragged or ignores or spread.kind is Kind.RAGGED:
         message = f"{wanted.maker}() divides by a weight or a count of entries that differs from worker to worker"
         return tensor(mixed("HR304", message, node, spread))
     return tensor(Spread(Kind.MEAN, spread.loaders))

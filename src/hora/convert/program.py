@@ -10,7 +10,7 @@ from functools import cached_property, lru_cache
 from hora.convert.edits import Edit
 from hora.convert.facts import Backward, Call, Event, Facts, Place
 from hora.convert.finding import Finding
-from hora.convert.networks import is_module
+from hora.convert.networks import is_module, writes_ignored
 from hora.convert.runtime import NAME
 from hora.convert.source import Source
 from hora.convert.spread import Spread
@@ -195,6 +195,11 @@ class Program:
     def places(self, statement: ast.stmt) -> tuple[Place, ...]:
         """Give the ways that lead to a statement."""
         return tuple(self.facts.places.get(statement, {}).values())
+
+    @cached_property
+    def ignores(self) -> bool:
+        """Whether some file writes -100, the target that cross_entropy() and nll_loss() leave out unasked."""
+        return any(writes_ignored(source.tree) for source in (self.source, *self.facts.files.values()))
 
     # Loaders, optimizers and networks
 

@@ -54,3 +54,13 @@ def _allreduce(walk: Walk, value: Value, arguments: Arguments) -> Value:
         how = "added up" if total else "averaged"
         return tensor(mixed("HR601", f"what is {spread.kind.value} is {how} over the workers", arguments.node, spread))
     return Value(number=value.number)
+
+
+def total(walk: Walk, arguments: Arguments) -> Value:
+    """Give what all workers count together."""
+    value = arguments.values[0] if arguments.values else UNKNOWN
+    spread = walk.state.deep_spread(value)
+    walk.happen("collective", arguments.node)
+    if spread.local and spread.kind not in (Kind.COUNT, Kind.SUM):
+        return tensor(mixed("HR304", f"what is {spread.kind.value} is counted", arguments.node, spread))
+    return Value(number=value.number)

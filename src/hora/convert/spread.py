@@ -210,10 +210,13 @@ def multiply(left: Spread, right: Spread, node: ast.AST) -> Spread:
 
 def divide(left: Spread, right: Spread, node: ast.AST) -> Spread:
     """Give the spread of a quotient."""
+    loaders = left.loaders | right.loaders
+    if left.kind is Kind.SUM and right.kind in (Kind.SUM, Kind.MIXED) and left.loaders >= right.loaders:
+        message = "a sum over the batch is divided by what differs from worker to worker"
+        return Spread(Kind.MIXED, loaders, why=Reason("HR304", message, node))
     early = _early(left, right, node)
     if early is not None:
         return early
-    loaders = left.loaders | right.loaders
     if right.alike:
         return left
     if right.kind is Kind.COUNT:

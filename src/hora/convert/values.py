@@ -164,6 +164,7 @@ class Criterion(Thing):
     maker: str
     reduction: str
     ragged: bool = False
+    site: ast.Call | None = None
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
-from hora.convert import access, expressions, statements
+from hora.convert import access, expressions, networks, statements
 from hora.convert.facts import Backward, Call, Draw, Escape, Event, Facts, Place
 from hora.convert.memory import State
 from hora.convert.modules import Modules
@@ -131,6 +131,11 @@ class Walk:
         self.facts.see(node, self.context, value)
         self.last[node] = value
         return value
+
+    @property
+    def ignores(self) -> bool:
+        """Whether some file writes -100, the target that cross_entropy() and nll_loss() leave out unasked."""
+        return any(networks.writes_ignored(source.tree) for source in self.modules.sources.values())
 
     # Names
 
@@ -306,6 +311,8 @@ class Walk:
         """Give an attribute of a loader."""
         if name == "weight" and loader.dealt:
             return Value(Spread(Kind.WEIGHT, frozenset({loader})), number=True)
+        if name == "total" and loader.dealt:
+            return Value(things=frozenset({Method(loader, name)}))
         if name == "batch_size":
             return Value(sized=True, number=True)
         original = plain(loader)

@@ -20,7 +20,9 @@ from torch.utils.data.distributed import DistributedSampler
 from hora.errors import HoraError
 from hora.torch.broadcast import broadcast_object
 from hora.torch.exchange import agree
+from hora.torch.reducing import allreduce
 from hora.torch.stream import Stream, derive, generator_states, peek_seeds, set_generator_states
+from hora.torch.wire import Sum
 from hora.torch.world import current
 
 Sample = TypeVar("Sample")
@@ -32,7 +34,8 @@ def deal(loader: DataLoader[Sample], *, evaluation: bool = False) -> DataLoader[
     The copy keeps the class, the attributes, `batch_size`, `dataset` and `len()`; the loader itself is left alone.
     All workers call this in the same order. After each batch its attribute `weight` is N times this worker's share of
     the samples, so that ``(loss * loader.weight).backward()``, averaged over the N workers, is the gradient of the mean
-    over the global batch.
+    over the global batch. Its method `total` adds up a count over the workers, for means over entries that are no
+    samples.
 
     Parameters
     ----------
@@ -168,6 +171,25 @@ def _dealt_class(plain: type[DataLoader[Any]]) -> type[DataLoader[Any]]:
     class Dealt(plain):  # type: ignore[misc, valid-type]
         __doc__ = plain.__doc__
         weight = 1.0
+
+        def total(self, count: Any) -> Any:
+            """Add up over the workers what each counts in its slice of the batch that was handed out last.
+
+            A mean over entries whose number differs from worker to worker (tokens that are not padding, masked
+            entries, class weights) is a slice's sum over what all workers count together. With gradients averaged,
+            that sum is N times too small for it: ``(loss * hvd.size() * bool(loader.weight)).backward()``.
+
+            Parameters
+            ----------
+            count
+                A tensor of one element, or a number. What a worker without samples counts in borrowed ones is left out.
+
+            Returns
+            -------
+            torch.Tensor or int or float
+                The same on all workers; `count` itself for one worker. Every worker calls it.
+            """
+            return allreduce(count * bool(self.weight), op=Sum) if current().size > 1 else count
 
         def __iter__(self) -> _DealtIterator:
             sampler: DealtBatchSampler = self.batch_sampler

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ast
 
+from hora.convert.counts import criterion_of, mended
 from hora.convert.finding import Finding
-from hora.convert.losses import refusals
+from hora.convert.losses import broken
 from hora.convert.program import Program
 from hora.convert.values import Function
 
@@ -18,7 +19,21 @@ _PADS = ("pad", "max")
 
 def detect(program: Program) -> list[Finding]:
     """Find losses that divide by a number of entries that differs between workers, and batches that are padded."""
-    findings = refusals(program, CODE)
+    found: dict[ast.AST, Finding] = {}
+    for backward in program.backwards:
+        refusal = broken(program, backward)
+        if refusal is None or refusal[0] != CODE:
+            continue
+        _, message, node = refusal
+        # One criterion is mended at all its calls together.
+        key = criterion_of(program, node) or node
+        found.setdefault(key, program.finding(CODE, node, message, mended(program, node)))
+    return [*found.values(), *_padded(program)]
+
+
+def _padded(program: Program) -> list[Finding]:
+    """Find training loaders whose batches are padded to the longest sample."""
+    findings = []
     for loader in sorted(program.training_loaders, key=program.number):
         arguments = program.facts.given[loader]
         collate = arguments.get(-1, "collate_fn")

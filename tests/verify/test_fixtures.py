@@ -1,0 +1,30 @@
+"""Fixtures of the rules that change what is computed train the same once they are converted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hora.convert import convert, write
+from hora.verify.verify import verify_each
+
+FIXTURES = Path(__file__).parents[1] / "convert" / "fixtures"
+CASES = (
+    "HR304/class_weights",
+    "HR304/clamped_quotient",
+    "HR304/ignore_index",
+    "HR304/ignored_unasked",
+    "HR304/mask",
+    "HR304/mean_of_picked",
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES)
+def test_a_converted_fixture_trains_the_same(case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    original, converted = FIXTURES / f"{case}.in.py", tmp_path / "converted.py"
+    write(convert(original), converted)
+    monkeypatch.chdir(tmp_path)
+    for result in verify_each(original, converted, workers=[2, 3]):
+        assert result.verdict == "equivalent", f"{result.workers} workers: {result.why}"
