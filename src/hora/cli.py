@@ -85,6 +85,55 @@ def convert(
 
 
 @app.command(no_args_is_help=True)
+def check(
+    paths: Annotated[list[Path], typer.Argument(help="Python files, and directories of them.", show_default=False)],
+    format_: Annotated[str, typer.Option("--format", help="text, json, github or sarif.")] = "text",
+    select: Annotated[list[str] | None, typer.Option("--select", help="Ask these rules only: HR301, or HR3.")] = None,
+    ignore: Annotated[list[str] | None, typer.Option("--ignore", help="Leave these rules out.")] = None,
+) -> None:
+    """Find what a script for several workers must get right, or what convert would mend, as a linter does.
+
+    A line with `# noqa: HR301` is not reported; [tool.hora] in pyproject.toml says which rules and files count.
+    """
+    from hora.convert.checking import check_paths
+    from hora.convert.formats import FORMATS, summary
+    from hora.convert.settings import find_settings
+
+    if format_ not in FORMATS:
+        raise HoraError(f"check --format {format_}", "there is no such format", f"There are: {', '.join(FORMATS)}.")
+    settings = find_settings(Path.cwd()).given(select or [], ignore or [])
+    report = check_paths(paths, settings)
+    sys.stdout.write(FORMATS[format_](report))
+    if format_ == "text":
+        print(summary(report), file=sys.stderr)
+    raise typer.Exit(report.status)
+
+
+@app.command(no_args_is_help=True)
+def rule(
+    code: Annotated[str | None, typer.Argument(help="A rule's code, such as HR301.", show_default=False)] = None,
+    list_: Annotated[bool, typer.Option("--list", help="List all rules.")] = False,
+    json_: Json = False,
+) -> None:
+    """Explain a rule: what must hold, what happens without it, and an example of each."""
+    from hora.convert.catalogue import CATALOGUE
+    from hora.convert.explaining import as_list, as_page, as_record
+
+    if list_ == (code is not None):
+        raise HoraError("rule", "neither or both of a code and --list", "Give one of them: hora rule HR301.")
+    if code is None:
+        entries = list(CATALOGUE.values())
+        sys.stdout.write(
+            json.dumps([as_record(one) for one in entries], indent=2) + "\n" if json_ else as_list(entries)
+        )
+        return
+    entry = CATALOGUE.get(code.upper())
+    if entry is None:
+        raise HoraError(f"rule {code}", "there is no such rule", "hora rule --list names them all.")
+    sys.stdout.write(json.dumps(as_record(entry), indent=2) + "\n" if json_ else as_page(entry))
+
+
+@app.command(no_args_is_help=True)
 def verify(
     original: Annotated[Path, typer.Argument(help="A training script for one device.", show_default=False)],
     converted: Annotated[

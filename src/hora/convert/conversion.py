@@ -13,11 +13,12 @@ from itertools import chain
 from pathlib import Path
 
 from hora.convert import edits as spans
+from hora.convert.distributed.rules import review
 from hora.convert.edits import SharedLineError
 from hora.convert.finding import Finding
 from hora.convert.follow import follow
 from hora.convert.program import Program
-from hora.convert.rules import GATES, MENDING, NOTING, REFUSING, hr601
+from hora.convert.rules import GATES, MENDING, NOTING, REFUSING, hr601, hr907
 from hora.convert.source import Source, parse, read
 from hora.convert.walk import TooLargeError
 from hora.errors import HoraError
@@ -118,6 +119,8 @@ def convert(path: Path | str, *, skip: Collection[str] = ()) -> Conversion:
 def check(path: Path | str) -> tuple[Finding, ...]:
     """Give the findings on a script as it stands, in the order of its lines.
 
+    A script for one device is followed; one that is distributed already is read by the rules for such scripts.
+
     Raises
     ------
     HoraError
@@ -125,6 +128,8 @@ def check(path: Path | str) -> tuple[Finding, ...]:
     """
     asked = f"check {path}"
     source = read(Path(path), asked)
+    if hr907.library(source.tree) is not None:
+        return _in_order(review(source))
     program = _follow(source, frozenset(range(1000)), asked)
     findings = [finding for rule in GATES for finding in rule.detect(program)]
     for rule in () if findings else (*REFUSING, *chain(*MENDING)):
@@ -133,7 +138,14 @@ def check(path: Path | str) -> tuple[Finding, ...]:
         except SharedLineError as shared:
             line = source.text.count("\n", 0, shared.edits[0].start) + 1
             findings.append(Finding(rule.CODE, str(source.path), line, 1, rule.TITLE, shared.edits))
-    return tuple(sorted((one for one in findings if not one.note), key=lambda one: (one.line, one.column, one.code)))
+    findings = [one for one in findings if not one.note]
+    found = {(one.code, one.line) for one in findings}
+    return _in_order([*findings, *(one for one in review(source) if (one.code, one.line) not in found)])
+
+
+def _in_order(findings: list[Finding]) -> tuple[Finding, ...]:
+    """Give findings by their lines, each once."""
+    return tuple(sorted(dict.fromkeys(findings), key=lambda one: (one.line, one.column, one.code)))
 
 
 def write(conversion: Conversion, out: Path | str, *, in_place: bool = False) -> None:

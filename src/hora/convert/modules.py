@@ -15,7 +15,7 @@ from hora.errors import HoraError
 LIMIT = 200
 _PROJECT = (".git", "pyproject.toml", "setup.py", "setup.cfg")
 _INSTALLED = frozenset(
-    {"torch", "torchvision", "numpy", "datasets", "transformers", "timm", "tqdm", "wandb", "sklearn"}
+    {"hora", "torch", "torchvision", "numpy", "datasets", "transformers", "timm", "tqdm", "wandb", "sklearn"}
 )
 
 

@@ -23,12 +23,20 @@ _NAMES = frozenset(
 
 def detect(program: Program) -> list[Finding]:
     """Find the use of another library for training on many workers."""
-    for node in ast.walk(program.source.tree):
+    found = library(program.source.tree)
+    if found is None:
+        return []
+    node, name = found
+    return [program.finding(CODE, node, f"it is distributed already, by {name}: left alone", None)]
+
+
+def library(tree: ast.Module) -> tuple[ast.AST, str] | None:
+    """Give where a script uses another library for training on many workers, and which; None where it does not."""
+    for node in ast.walk(tree):
         name = _used(node)
         if name is not None:
-            message = f"it is distributed already, by {name}: left alone"
-            return [program.finding(CODE, node, message, None)]
-    return []
+            return node, name
+    return None
 
 
 def _used(node: ast.AST) -> str | None:

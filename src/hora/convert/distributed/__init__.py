@@ -1,0 +1,1 @@
+"""Rules for scripts that are distributed already: by Horovod, DistributedDataParallel, torchrun or Accelerate."""

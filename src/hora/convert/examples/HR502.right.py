@@ -1,0 +1,24 @@
+import os
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader, random_split
+from torch.utils.data.distributed import DistributedSampler
+
+dist.init_process_group("nccl")
+device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+model = DistributedDataParallel(nn.Linear(8, 3).to(device))
+train, held_out = random_split(data, [0.9, 0.1], generator=torch.Generator().manual_seed(0))
+sampler = DistributedSampler(train)
+loader = DataLoader(train, batch_size=10, sampler=sampler)
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+
+for epoch in range(10):
+    sampler.set_epoch(epoch)
+    for x, y in loader:
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(model(x.to(device)), y.to(device))
+        loss.backward()
+        optimizer.step()

@@ -1,0 +1,24 @@
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, TensorDataset
+
+data = TensorDataset(torch.randn(100, 8), torch.randint(0, 3, (100,)))
+loader = DataLoader(data, batch_size=10, shuffle=True)
+
+
+class Layer(nn.Linear):
+    def __init__(self, *sizes):
+        super().__init__(*sizes)
+        self.optimizer = torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+model = Layer(8, 3)
+optimizer = model.optimizer
+
+for epoch in range(3):
+    for x, y in loader:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
