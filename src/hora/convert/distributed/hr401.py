@@ -16,7 +16,7 @@ def detect(script: Script) -> list[Finding]:
     """Note a constant rate where each further worker makes the global batch larger."""
     if (
         not script.starts
-        or script.calls_of("hvd.deal")
+        or script.uses("hora.torch")
         or mentions(script, "world_size", "size()", "num_processes", "lr_scale", *OTHER_WAYS)
     ):
         return []

@@ -4,7 +4,6 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
 
-
 class Lines(Dataset):
     def __len__(self):
         return 100

@@ -4,7 +4,6 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, IterableDataset
 
 
-
 class Stream(IterableDataset):
     def __iter__(self):
         return iter([(torch.ones(8), 1)] * 100)
