@@ -17,6 +17,8 @@ CASES = (
     "HR304/ignored_unasked",
     "HR304/mask",
     "HR304/mean_of_picked",
+    "HR309/closure",
+    "HR309/whole_batch",
 )
 
 

@@ -52,11 +52,12 @@ def without_dropout(note: Callable[[str], None]) -> Iterator[None]:
         value: torch.Tensor,
         attn_mask: torch.Tensor | None = None,
         dropout_p: float = 0.0,
+        is_causal: bool = False,
         **rest: Any,
     ) -> torch.Tensor:
         if dropout_p > 0:
             note("dropout in attention")
-        return attention(query, key, value, attn_mask, 0.0, **rest)
+        return attention(query, key, value, attn_mask, 0.0, is_causal, **rest)
 
     def undropped_rnn(module: nn.Module, inputs: Any) -> None:
         if isinstance(module, nn.RNNBase) and module.dropout > 0 and module.training:

@@ -107,6 +107,8 @@ class Comparer:
             return
         after = self._record["after"]
         updates = [b.to(a.device) - a for a, b in zip(self._record["before"], after, strict=True)]
+        # A step that calls a closure is seen when it is over: there is no update then to hold the difference against.
+        updates = updates if any(bool(update.any()) for update in updates) else after
         parameters = stepping.parameters
         found = [_but_for_rounding(p.tensor, a) for p, a in zip(parameters, after, strict=True)]
         self._compare(step, "update", parameters, found, after, updates)

@@ -66,7 +66,7 @@ GATES = cast("tuple[Rule, ...]", (hr907, hr909))
 REFUSING = cast(
     "tuple[Rule, ...]",
     (
-        hr204, hr207, hr305, hr307, hr309,
+        hr204, hr207, hr305, hr307,
         hr311, hr901, hr902, hr903, hr904, hr905, hr908,
     ),
 )  # fmt: skip
@@ -78,7 +78,7 @@ MENDING = cast(
         (hr103,),
         (hr101, hr201, hr301, hr401),
         (hr205,),
-        (hr102, hr206, hr302, hr303, hr304, hr502, hr503),
+        (hr102, hr206, hr302, hr303, hr304, hr309, hr502, hr503),
         (hr601,),
         (hr602,),
         (hr603,),

@@ -53,7 +53,9 @@ def detect(program: Program) -> list[Finding]:
 def _loop(program: Program, backward: Backward) -> ast.For | ast.While | None:
     """Give the innermost loop around a backward pass, where it stands in the same function."""
     for loop, context in reversed(backward.place.loops):
-        if context == backward.place.context and program.own(loop) and isinstance(loop, ast.For | ast.While):
+        # A closure stands in the loop that hands it to the optimizer.
+        inside = context == backward.place.context or backward.node in set(ast.walk(loop))
+        if inside and program.own(loop) and isinstance(loop, ast.For | ast.While):
             return loop
     return None
 
