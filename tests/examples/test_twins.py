@@ -39,7 +39,8 @@ SHORT = ("--depth", "10", "--width", "1", "--epochs", "2", "--images", "1000", "
 FASHION = Example("vision/fashion_mnist", SHORT, 2, normalises=True)
 CHAR_LM = Example("text/char_lm", ("--quick",), 4, normalises=False)
 DCGAN = Example("gan/dcgan", ("--quick",), 17, normalises=True)
-EACH = pytest.mark.parametrize("example", [FASHION, CHAR_LM, DCGAN], ids=lambda example: example.script)
+MASKED_LM = Example("text/masked_lm", ("--quick",), 2, normalises=False)
+EACH = pytest.mark.parametrize("example", [FASHION, CHAR_LM, DCGAN, MASKED_LM], ids=lambda example: example.script)
 
 
 @EACH
@@ -58,7 +59,7 @@ def test_an_original_knows_nothing_of_hora(example: Example) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("example", [FASHION, CHAR_LM, DCGAN], ids=lambda example: example.script)
+@pytest.mark.parametrize("example", [FASHION, CHAR_LM, DCGAN, MASKED_LM], ids=lambda example: example.script)
 def test_a_twin_trains_what_its_original_trains(
     example: Example, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
