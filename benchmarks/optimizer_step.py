@@ -1,6 +1,7 @@
-"""How long a training step takes with Hora, with torch's DDP, and without any communication.
+"""How long a training step takes with Hora, with torch's DDP, with Horovod, and without any communication.
 
     python benchmarks/optimizer_step.py --workers 2
+    python benchmarks/optimizer_step.py --workers 2 --contestants hora horovod alone     (where Horovod is installed)
     python benchmarks/optimizer_step.py --workers 4 --models mlp-6m --network --mbit 1000 --ms 1     (root, Linux)
     python benchmarks/optimizer_step.py --workers 2 --memory
 
@@ -8,6 +9,8 @@ The contestants take turns in the same workers, so that what else the machine do
 of the slowest worker; ratios are medians of pairs that ran next to each other, with the 95 percent interval that the
 order statistics give, whatever the distribution. No step can be shorter than its computation, or than its gradients
 need on the wire: 2 (N - 1) / N of their bytes at the bandwidth of a link.
+
+Horovod is no contestant by default, as it must be built for today's torch first.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import horovod_peer
 from network import address, slow_network
 from rich.console import Console
 from rich.table import Table
@@ -58,7 +62,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--models", nargs="+", default=MODELS, help=f"of {', '.join(MODELS)} and mlp-6m")
-    parser.add_argument("--contestants", nargs="+", default=CONTESTANTS, choices=CONTESTANTS)
+    parser.add_argument("--contestants", nargs="+", default=CONTESTANTS, choices=[*CONTESTANTS, "horovod"])
     parser.add_argument("--pairs", type=int, default=25, help="samples of each contestant")
     parser.add_argument("--samples", type=int, default=0, help="the batch of each worker")
     parser.add_argument("--memory", action="store_true", help="measure the peak of resident memory, not time")
@@ -87,12 +91,30 @@ def run(options: argparse.Namespace, model: str, names: Sequence[str], spaces: S
             "out": str(out),
         }
         variables = GIVE_BACK if options.memory else {}
-        launch(options.workers, [sys.executable, str(WORKER), json.dumps(job)], spaces, variables)
+        with horovod_variables(options.workers, names) as more:
+            launch(options.workers, [sys.executable, str(WORKER), json.dumps(job)], spaces, variables, more)
         result: dict[str, Any] = json.loads(out.read_text())
         return result
 
 
-def launch(workers: int, command: Sequence[str], spaces: Sequence[str], more: Mapping[str, object]) -> None:
+def horovod_variables(
+    workers: int, names: Sequence[str]
+) -> contextlib.AbstractContextManager[Sequence[Mapping[str, object]]]:
+    """Return what each worker needs to find the others' Horovod, if that is a contestant."""
+    if "horovod" not in names:
+        return contextlib.nullcontext([{}] * workers)
+    if not horovod_peer.available():
+        raise SystemExit("horovod is not installed for this Python")
+    return horovod_peer.rendezvous(workers)
+
+
+def launch(
+    workers: int,
+    command: Sequence[str],
+    spaces: Sequence[str],
+    more: Mapping[str, object],
+    of_each: Sequence[Mapping[str, object]],
+) -> None:
     """Run a command as each worker, in its namespace if there are any; end all when one fails."""
     processes: list[subprocess.Popen[bytes]] = []
     try:
@@ -110,6 +132,7 @@ def launch(workers: int, command: Sequence[str], spaces: Sequence[str], more: Ma
                 "OMP_NUM_THREADS": 1,
                 "HORA_TIMEOUT_SECONDS": 120,
                 **more,
+                **of_each[rank],
             }
             if spaces:
                 # Addresses have no names in these namespaces, of which torch would warn.

@@ -6,7 +6,8 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from math import comb
 from pathlib import Path
@@ -20,6 +21,8 @@ from torch.nn.parallel import DistributedDataParallel
 import hora.torch as hvd
 
 WARM_UP_STEPS = 8
+# Before each sample: Horovod has to learn the tensors' names anew.
+TURN_WARM_UP_STEPS = 3
 # A sample is as many steps as take so long.
 SAMPLE_SECONDS = 0.1
 
@@ -44,9 +47,10 @@ def main() -> None:
     batch = task.batch(job["samples"] or task.samples)
     before = resident_mb()
     steps = {name: contestant(name, task, batch) for name in job["contestants"]}
-    for step in steps.values():
-        for _ in range(WARM_UP_STEPS):
-            step()
+    for name, step in steps.items():
+        with turn(name):
+            for _ in range(WARM_UP_STEPS):
+                step()
     parameters = list(task.build().parameters())
     megabytes = sum(parameter.nbytes for parameter in parameters) / 1e6
     bandwidth = job["bytes_per_second"] or measure_bandwidth()
@@ -74,13 +78,23 @@ def main() -> None:
 
 def take_turns(steps: dict[str, Callable[[], None]], pairs: int) -> dict[str, list[float]]:
     """Return the seconds of each contestant's steps; each is as often the first."""
-    repeats = {name: max(1, round(SAMPLE_SECONDS / sample(step, 1))) for name, step in steps.items()}
     times: dict[str, list[float]] = {name: [] for name in steps}
+    repeats = dict.fromkeys(steps, 1)
     names = list(steps)
-    for number in range(pairs):
+    for number in range(-1, pairs):
         for name in names[number % len(names) :] + names[: number % len(names)]:
-            times[name].append(sample(steps[name], repeats[name]))
+            with turn(name):
+                for _ in range(TURN_WARM_UP_STEPS):
+                    steps[name]()
+                times[name].append(sample(steps[name], repeats[name]))
+        if number < 0:
+            repeats = {name: max(1, round(SAMPLE_SECONDS / times[name].pop())) for name in names}
     return times
+
+
+def turn(name: str) -> AbstractContextManager[None]:
+    """Return what must be around a contestant's steps."""
+    return horovod_running() if name == "horovod" else nullcontext()
 
 
 def contestant(name: str, task: Task, batch: tuple[torch.Tensor, torch.Tensor]) -> Callable[[], None]:
@@ -91,6 +105,8 @@ def contestant(name: str, task: Task, batch: tuple[torch.Tensor, torch.Tensor]) 
     model: nn.Module = network
     if name == "hora":
         optimizer = hvd.DistributedOptimizer(optimizer)
+    elif name == "horovod":
+        optimizer = horovod_optimizer(optimizer, network)
     elif name == "ddp":
         model = DistributedDataParallel(network)
     elif name == "ddp 4 MB":
@@ -105,6 +121,29 @@ def contestant(name: str, task: Task, batch: tuple[torch.Tensor, torch.Tensor]) 
         optimizer.step()
 
     return step
+
+
+def horovod_optimizer(optimizer: torch.optim.SGD, network: nn.Module) -> torch.optim.SGD:
+    """Wrap an optimizer with Horovod's own `DistributedOptimizer`."""
+    import horovod.torch
+
+    with horovod_running():
+        wrapped: torch.optim.SGD = horovod.torch.DistributedOptimizer(optimizer, network.named_parameters())
+    return wrapped
+
+
+@contextmanager
+def horovod_running() -> Iterator[None]:
+    """Let Horovod's thread, which negotiates every millisecond, run in its own turn alone."""
+    import horovod.torch
+
+    # Its rendezvous forgets a round when all have left it.
+    dist.barrier()
+    horovod.torch.init()
+    try:
+        yield
+    finally:
+        horovod.torch.shutdown()
 
 
 def sample(step: Callable[[], None], repeats: int) -> float:

@@ -227,8 +227,8 @@ def test_collectives_are_differentiable(pool):
     for rank, result in enumerate(pool.run(gradients, size=2)):
         assert torch.equal(result["average"], torch.full((2, 2), 1.5))
         assert torch.equal(result["sum"], torch.full((2, 2), 3.0))
-        assert torch.equal(result["broadcast"], torch.full((2, 2), 3.0 if rank == 1 else 0.0))
-        assert result["gather"].tolist() == ([[0, 0]] if rank == 0 else [[2, 2], [4, 4]])
+        assert torch.equal(result["broadcast"], torch.full((2, 2), 1.5 if rank == 1 else 0.0))
+        assert result["gather"].tolist() == ([[0, 0]] if rank == 0 else [[1, 1], [2, 2]])
         assert result["ones"].tolist() == [1.0]
         assert result["grouped"].tolist() == [1.0, 1.0]
 

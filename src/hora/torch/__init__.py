@@ -1,6 +1,7 @@
 """The runtime: Horovod's API on torch.distributed, used as ``import hora.torch as hvd``."""
 
-from hora.torch.broadcast import allgather_object, broadcast_object, broadcast_optimizer_state, broadcast_parameters
+from hora.torch.broadcast import broadcast_optimizer_state, broadcast_parameters
+from hora.torch.broadcasting import barrier, broadcast, broadcast_, broadcast_async, broadcast_async_
 from hora.torch.built import (
     ccl_built,
     cuda_built,
@@ -16,17 +17,11 @@ from hora.torch.built import (
 from hora.torch.compression import Compression
 from hora.torch.deal import deal
 from hora.torch.exceptions import HorovodInternalError
-from hora.torch.gathering import (
-    allgather,
-    allgather_async,
-    barrier,
-    broadcast,
-    broadcast_,
-    broadcast_async,
-    broadcast_async_,
-)
-from hora.torch.handles import poll, synchronize
+from hora.torch.gathering import allgather, allgather_async, grouped_allgather, grouped_allgather_async
+from hora.torch.handles import join, poll, synchronize
+from hora.torch.objects import allgather_object, broadcast_object
 from hora.torch.optimizer import DistributedOptimizer
+from hora.torch.process_sets import ProcessSet, add_process_set, global_process_set, remove_process_set
 from hora.torch.reducing import (
     allreduce,
     allreduce_,
@@ -37,29 +32,40 @@ from hora.torch.reducing import (
     grouped_allreduce_async,
     grouped_allreduce_async_,
 )
-from hora.torch.wire import Average, Max, Min, Product, Sum
+from hora.torch.rounds import init, shutdown
+from hora.torch.scattering import (
+    alltoall,
+    alltoall_async,
+    grouped_reducescatter,
+    grouped_reducescatter_async,
+    reducescatter,
+    reducescatter_async,
+)
+from hora.torch.sparse import sparse_allreduce_async
+from hora.torch.wire import Adasum, Average, Max, Min, Product, Sum
 from hora.torch.world import (
     cross_rank,
     cross_size,
-    init,
     is_homogeneous,
     is_initialized,
     local_rank,
     local_size,
     rank,
-    shutdown,
     size,
 )
 
 __all__ = [
+    "Adasum",
     "Average",
     "Compression",
     "DistributedOptimizer",
     "HorovodInternalError",
     "Max",
     "Min",
+    "ProcessSet",
     "Product",
     "Sum",
+    "add_process_set",
     "allgather",
     "allgather_async",
     "allgather_object",
@@ -67,6 +73,8 @@ __all__ = [
     "allreduce_",
     "allreduce_async",
     "allreduce_async_",
+    "alltoall",
+    "alltoall_async",
     "barrier",
     "broadcast",
     "broadcast_",
@@ -81,15 +89,21 @@ __all__ = [
     "cuda_built",
     "ddl_built",
     "deal",
+    "global_process_set",
     "gloo_built",
     "gloo_enabled",
+    "grouped_allgather",
+    "grouped_allgather_async",
     "grouped_allreduce",
     "grouped_allreduce_",
     "grouped_allreduce_async",
     "grouped_allreduce_async_",
+    "grouped_reducescatter",
+    "grouped_reducescatter_async",
     "init",
     "is_homogeneous",
     "is_initialized",
+    "join",
     "local_rank",
     "local_size",
     "mpi_built",
@@ -98,8 +112,12 @@ __all__ = [
     "nccl_built",
     "poll",
     "rank",
+    "reducescatter",
+    "reducescatter_async",
+    "remove_process_set",
     "rocm_built",
     "shutdown",
     "size",
+    "sparse_allreduce_async",
     "synchronize",
 ]

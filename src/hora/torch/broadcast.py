@@ -1,26 +1,23 @@
-"""Making workers start equal: parameters, buffers, optimizer state, any object, as worker `root_rank` has them."""
+"""Making workers start equal: parameters, buffers and optimizer state, as worker `root_rank` has them."""
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch.nn.parameter import is_lazy
 
 from hora.errors import HoraError
-from hora.torch.exchange import agree, exchange
-from hora.torch.failure import engine_errors
-from hora.torch.gathering import as_bytes, check_root
-from hora.torch.handles import Call, announce
+from hora.torch.broadcasting import broadcast_, check_root
+from hora.torch.exchange import agree
+from hora.torch.gathering import as_bytes
+from hora.torch.objects import broadcast_object
 from hora.torch.world import current
 
 _CHUNK_BYTES = 32 << 20
 
-Thing = TypeVar("Thing")
 Parameters = torch.nn.Module | Mapping[str, Any] | Iterable[tuple[str, torch.Tensor]]
 
 
@@ -42,10 +39,10 @@ def broadcast_parameters(params: Parameters, root_rank: int) -> None:
     HorovodInternalError
         The workers' names, shapes or dtypes differ (named on every worker), or a worker is gone.
     """
-    check_root(root_rank)
+    check_root(root_rank, current().members)
     pairs = list(_named_tensors(params))
     agree([f"{name}: {_kind(tensor)}" for name, tensor in pairs], "broadcast_parameters")
-    _broadcast_tensors([tensor.detach() for _, tensor in pairs], root_rank, "broadcast_parameters")
+    _broadcast_tensors([tensor.detach() for _, tensor in pairs], root_rank)
 
 
 def broadcast_optimizer_state(
@@ -72,7 +69,7 @@ def broadcast_optimizer_state(
     HorovodInternalError
         The parameters differ between workers (named on every worker), or a worker is gone.
     """
-    check_root(root_rank)
+    check_root(root_rank, current().members)
     world = current()
     if world.size == 1:
         return
@@ -94,57 +91,16 @@ def broadcast_optimizer_state(
         items = [(0, [{key: value for key, value in group.items() if key != "params"} for group in groups])]
         items += [(place.get(key, key), value) for key, value in optimizer.state.items()]
         items = [(key, _pack(value, _home(key, parameters), tensors)) for key, value in items]
-    items = broadcast_object(items, root_rank, "broadcast_optimizer_state")
+    items = broadcast_object(items, root_rank)
     if world.rank != root_rank:
         items = [(key, _unpack(value, _home(key, parameters), tensors)) for key, value in items]
-    _broadcast_tensors(tensors, root_rank, "broadcast_optimizer_state")
+    _broadcast_tensors(tensors, root_rank)
     if world.rank != root_rank:
         (_, options), *state = items
         for group, own in zip(groups, options, strict=True):
             group.update(own)
         optimizer.state.clear()
         optimizer.state.update({parameters[key] if isinstance(key, int) else key: value for key, value in state})
-
-
-def broadcast_object(obj: Thing, root_rank: int = 0, name: str | None = None) -> Thing:
-    """Return worker `root_rank`'s object on every worker; it travels pickled.
-
-    Raises
-    ------
-    ValueError
-        No worker has that rank.
-    HorovodInternalError
-        The workers' calls do not match, or a worker is gone.
-    """
-    check_root(root_rank)
-    world = current()
-    if world.group is None:
-        return obj
-    call = Call("broadcast_object", name, [], {"root_rank": root_rank})
-    data = pickle.dumps(obj) if world.rank == root_rank else b""
-    announce(call)
-    length = torch.tensor([len(data)], device=world.device)
-    with engine_errors(call):
-        dist.broadcast(length, root_rank, world.group)
-        wire = torch.frombuffer(bytearray(data or int(length)), dtype=torch.uint8).to(world.device)
-        dist.broadcast(wire, root_rank, world.group)
-    result: Thing = obj if world.rank == root_rank else pickle.loads(wire.cpu().numpy().tobytes())
-    return result
-
-
-def allgather_object(obj: Thing, name: str | None = None) -> list[Thing]:
-    """Return every worker's object, in the order of the ranks; they travel pickled.
-
-    Raises
-    ------
-    HorovodInternalError
-        The workers' calls do not match, or a worker is gone.
-    """
-    if current().size == 1:
-        return [obj]
-    call = Call("allgather_object", name, [], {})
-    announce(call)
-    return [pickle.loads(data) for data in exchange(pickle.dumps(obj), str(call))]
 
 
 @dataclass(frozen=True)
@@ -218,7 +174,7 @@ def _kind(tensor: torch.Tensor) -> str:
     return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
 
 
-def _broadcast_tensors(tensors: Sequence[torch.Tensor], root_rank: int, what: str) -> None:
+def _broadcast_tensors(tensors: Sequence[torch.Tensor], root_rank: int) -> None:
     """Overwrite tensors with the root's, a chunk of many at a time."""
     world = current()
     if world.group is None:
@@ -228,8 +184,7 @@ def _broadcast_tensors(tensors: Sequence[torch.Tensor], root_rank: int, what: st
         wire = as_bytes(flat)
         if wire.device.type == "cpu":
             wire = wire.to(world.device)
-        with engine_errors(what):
-            dist.broadcast(wire, root_rank, world.group)
+        broadcast_(wire, root_rank)
         if world.rank != root_rank:
             values = wire.to(flat.device).view(flat.dtype).split([tensor.numel() for tensor in chunk])  # type: ignore[no-untyped-call]
             for tensor, value in zip(chunk, values, strict=True):

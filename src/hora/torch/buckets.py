@@ -33,7 +33,7 @@ class Bucket:
     named
         Names and parameters, of one dtype and device.
     sparse_as_dense
-        Whether a sparse gradient is made dense and reduced with the others.
+        Whether a sparse gradient is made dense, reduced with the others, and made sparse again.
 
     Attributes
     ----------
@@ -53,6 +53,7 @@ class Bucket:
         self._sparse_as_dense = sparse_as_dense
         self._work: dist.Work | None = None
         self._absent: list[int] = []
+        self._sparse: list[int] = []
         # Gradients that are part of a graph (create_graph=True) keep their own storage.
         self._graph_gradients: list[tuple[torch.Tensor, torch.Tensor]] = []
         self._allocate()
@@ -93,6 +94,8 @@ class Bucket:
         for gradient, view in self._graph_gradients:
             gradient.data.copy_(view)
         self._graph_gradients.clear()
+        for index in self._sparse:
+            self.parameters[index].grad = self._views[index].to_sparse(1)
         return self._settle_absent() if self._absent else []
 
     def take_over(self, before: Bucket) -> None:
@@ -162,6 +165,7 @@ class Bucket:
     def _fill(self, fresh: Sequence[int], scale: float) -> None:
         """Copy in the gradients that are not their views yet, point the parameters at their views, and scale all."""
         self._absent.clear()
+        self._sparse.clear()
         sources, targets = [], []
         flags = [1.0] * len(self.parameters)
         for index in fresh:
@@ -171,6 +175,8 @@ class Bucket:
                 flags[index] = 0.0 if gradient is None else -1.0
                 self._absent.append(index)
                 continue
+            if gradient.is_sparse:
+                self._sparse.append(index)
             sources.append(gradient.to_dense() if gradient.is_sparse else gradient.detach())
             targets.append(view)
             if gradient.requires_grad:

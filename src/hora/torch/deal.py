@@ -18,8 +18,8 @@ from torch.utils.data import DataLoader, IterableDataset
 from torch.utils.data.distributed import DistributedSampler
 
 from hora.errors import HoraError
-from hora.torch.broadcast import broadcast_object
 from hora.torch.exchange import agree
+from hora.torch.objects import broadcast_object
 from hora.torch.reducing import allreduce
 from hora.torch.stream import Stream, derive, generator_states, peek_seeds, set_generator_states
 from hora.torch.wire import Sum

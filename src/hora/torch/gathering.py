@@ -1,19 +1,23 @@
-"""allgather, broadcast and barrier, in all of Horovod's forms."""
+"""allgather and grouped_allgather, in all of Horovod's forms."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 import torch.distributed as dist
 
-from hora.torch.handles import Call, announce, check_name, describe, start, synchronize
-from hora.torch.reducing import allreduce
-from hora.torch.wire import Sum
-from hora.torch.world import current
+from hora.torch.calls import describe
+from hora.torch.handles import Calls, Works, start, synchronize
+from hora.torch.process_sets import ProcessSet, global_process_set, members_of
+from hora.torch.reducing import grouped_allreduce
+from hora.torch.wire import Average
 
 
-def allgather(tensor: torch.Tensor, name: str | None = None) -> torch.Tensor:
+def allgather(
+    tensor: torch.Tensor, name: str | None = None, process_set: ProcessSet = global_process_set
+) -> torch.Tensor:
     """Concatenate the workers' tensors along dimension 0, in the order of the ranks.
 
     Parameters
@@ -22,12 +26,14 @@ def allgather(tensor: torch.Tensor, name: str | None = None) -> torch.Tensor:
         A contiguous tensor; its first dimension may differ between workers and may be 0. A tensor without dimensions
         counts as one row.
     name
-        What messages call this operation.
+        What the workers find each other's calls by, in any order; by default the order of the calls decides.
+    process_set
+        Whose tensors are gathered.
 
     Returns
     -------
     torch.Tensor
-        A new tensor; differentiable: each worker gets the sum of the gradients at its own rows.
+        A new tensor; differentiable: each worker gets the workers' mean gradient at its own rows, as in Horovod.
 
     Raises
     ------
@@ -36,152 +42,95 @@ def allgather(tensor: torch.Tensor, name: str | None = None) -> torch.Tensor:
     HorovodInternalError
         The workers' calls do not match, or a worker is gone.
     """
-    if tensor.requires_grad and torch.is_grad_enabled():
-        result: torch.Tensor = _Gather.apply(tensor, name)  # type: ignore[no-untyped-call]
-    else:
-        result = synchronize(allgather_async(tensor, name))
-    return result
+    return grouped_allgather([tensor], name, process_set)[0]
 
 
-def allgather_async(tensor: torch.Tensor, name: str | None = None) -> int:
+def allgather_async(tensor: torch.Tensor, name: str | None = None, process_set: ProcessSet = global_process_set) -> int:
     """Start `allgather`; return a handle for `poll` and `synchronize`. Not differentiable."""
-    return _start_gather(tensor, name)[0]
+    return _start([tensor], name, process_set, single=True)
 
 
-def broadcast(tensor: torch.Tensor, root_rank: int, name: str | None = None) -> torch.Tensor:
-    """Return worker `root_rank`'s tensor, on every worker.
-
-    Parameters
-    ----------
-    tensor
-        A contiguous tensor of the same shape and dtype on every worker.
-    root_rank
-        Whose values all get.
-    name
-        What messages call this operation.
-
-    Returns
-    -------
-    torch.Tensor
-        A new tensor; differentiable: the root gets the sum of the gradients, the others get zeros.
-
-    Raises
-    ------
-    ValueError
-        No worker has that rank, a tensor that is not contiguous, a name in flight.
-    HorovodInternalError
-        The workers' calls do not match, or a worker is gone.
-    """
-    if tensor.requires_grad and torch.is_grad_enabled():
-        result: torch.Tensor = _Broadcast.apply(tensor, root_rank, name)  # type: ignore[no-untyped-call]
-    else:
-        result = synchronize(broadcast_async(tensor, root_rank, name))
-    return result
+def grouped_allgather(
+    tensors: Sequence[torch.Tensor], name: str | None = None, process_set: ProcessSet = global_process_set
+) -> list[torch.Tensor]:
+    """Gather several tensors, of any dtypes, as one operation; an empty list raises ValueError. See `allgather`."""
+    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
+        return list(_Gather.apply(name, process_set, *tensors))  # type: ignore[no-untyped-call]
+    return list(synchronize(_start(tensors, name, process_set)))
 
 
-def broadcast_async(tensor: torch.Tensor, root_rank: int, name: str | None = None) -> int:
-    """Start `broadcast`; return a handle. Not differentiable."""
-    return _start_broadcast(tensor, tensor.detach().clone(), root_rank, name)
-
-
-def broadcast_(tensor: torch.Tensor, root_rank: int, name: str | None = None) -> torch.Tensor:
-    """Do `broadcast` in place; return the tensor."""
-    result: torch.Tensor = synchronize(broadcast_async_(tensor, root_rank, name))
-    return result
-
-
-def broadcast_async_(tensor: torch.Tensor, root_rank: int, name: str | None = None) -> int:
-    """Start `broadcast_`; return a handle."""
-    return _start_broadcast(tensor, tensor, root_rank, name)
-
-
-def barrier() -> None:
-    """Wait until every worker is here.
-
-    Raises
-    ------
-    HorovodInternalError
-        A worker is gone, called something else, or did not come in time.
-    """
-    announce(Call("barrier", None, [], {}))
-
-
-def check_root(root_rank: int) -> None:
-    """Refuse a root that is no worker."""
-    if not 0 <= root_rank < current().size:
-        raise ValueError(f"root_rank must be a worker's rank, 0 to {current().size - 1}; got {root_rank}")
+def grouped_allgather_async(
+    tensors: Sequence[torch.Tensor], name: str | None = None, process_set: ProcessSet = global_process_set
+) -> int:
+    """Start `grouped_allgather`; return a handle. Not differentiable."""
+    return _start(tensors, name, process_set)
 
 
 class _Gather(torch.autograd.Function):
     """The differentiable allgather."""
 
     @staticmethod
-    def forward(ctx: Any, tensor: torch.Tensor, name: str | None) -> torch.Tensor:
-        handle, lengths = _start_gather(tensor, name)
-        rank = current().rank
-        ctx.own, ctx.shape, ctx.name = (sum(lengths[:rank]), lengths[rank]), tensor.shape, name
-        result: torch.Tensor = synchronize(handle)
-        return result
+    def forward(
+        ctx: Any, name: str | None, process_set: ProcessSet, *tensors: torch.Tensor
+    ) -> tuple[torch.Tensor, ...]:
+        lengths: list[list[int]] = []
+        handle = _start(tensors, name, process_set, lengths=lengths)
+        results = synchronize(handle)
+        rank = members_of(process_set).rank
+        ctx.own = [(sum(each[:rank]), each[rank]) for each in lengths]
+        ctx.shapes = [tensor.shape for tensor in tensors]
+        ctx.name, ctx.process_set = name, process_set
+        return tuple(results)
 
     @staticmethod
-    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None]:
-        total = allreduce(grad.contiguous(), op=Sum, name=None if ctx.name is None else f"{ctx.name}.grad")
-        return total.narrow(0, *ctx.own).reshape(ctx.shape), None
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        name = None if ctx.name is None else f"{ctx.name}.grad"
+        totals = grouped_allreduce(
+            [grad.contiguous() for grad in grads], None, name, op=Average, process_set=ctx.process_set
+        )
+        parts = zip(totals, ctx.own, ctx.shapes, strict=True)
+        return None, None, *(total.narrow(0, *own).reshape(shape) for total, own, shape in parts)
 
 
-class _Broadcast(torch.autograd.Function):
-    """The differentiable broadcast."""
+def _start(
+    tensors: Sequence[torch.Tensor],
+    name: str | None,
+    process_set: ProcessSet,
+    *,
+    single: bool = False,
+    lengths: list[list[int]] | None = None,
+) -> int:
+    """Start an allgather; each worker's numbers of rows are appended to `lengths`."""
+    if not tensors:
+        raise ValueError("grouped_allgather needs at least one tensor")
+    for tensor in tensors:
+        check_contiguous("allgather", tensor)
+    members = members_of(process_set)
+    rows = [tensor.detach().reshape(1) if tensor.dim() == 0 else tensor.detach() for tensor in tensors]
+    counts: list[list[int]] = [] if lengths is None else lengths
+    parts: list[list[torch.Tensor]] = []
 
-    @staticmethod
-    def forward(ctx: Any, tensor: torch.Tensor, root_rank: int, name: str | None) -> torch.Tensor:
-        ctx.root_rank, ctx.name = root_rank, name
-        result: torch.Tensor = synchronize(broadcast_async(tensor, root_rank, name))
-        return result
+    def launch(calls: Calls) -> Works:
+        works: list[dist.Work | None] = []
+        for place, own in enumerate(rows):
+            counts.append([call.tensors[place][1][0] for call in calls if call is not None])
+            # The engine gathers equal parts only.
+            padded = own.new_zeros((max(counts[place]), *own.shape[1:]))
+            padded[: len(own)] = own
+            parts.append([torch.empty_like(padded) if members.group else padded for _ in counts[place]])
+            if members.group is not None and padded.numel():
+                wires = [as_bytes(part) for part in parts[place]]
+                works.append(dist.all_gather(wires, as_bytes(padded), members.group, async_op=True))
+        return works
 
-    @staticmethod
-    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None, None]:
-        total = allreduce(grad.contiguous(), op=Sum, name=None if ctx.name is None else f"{ctx.name}.grad")
-        return (total if current().rank == ctx.root_rank else torch.zeros_like(total)), None, None
+    def finish(_: Calls) -> Any:
+        results = [
+            torch.cat([part[:length] for part, length in zip(each, count, strict=True)])
+            for each, count in zip(parts, counts, strict=True)
+        ]
+        return results[0] if single else results
 
-
-def _start_gather(tensor: torch.Tensor, name: str | None) -> tuple[int, list[int]]:
-    """Start an allgather; return its handle and how many rows each worker has."""
-    _check_contiguous("allgather", tensor)
-    check_name(name)
-    own = tensor.detach().reshape(1) if tensor.dim() == 0 else tensor.detach()
-    call = describe("allgather", name, [own])
-    lengths = [other.tensors[0][1][0] for other in announce(call)]
-    longest, group = max(lengths), current().group
-    # The engine gathers equal parts only.
-    padded = own.new_zeros((longest, *own.shape[1:]))
-    padded[: len(own)] = own
-    parts = [torch.empty_like(padded) for _ in lengths]
-
-    def launch() -> list[dist.Work | None]:
-        if group is None:
-            parts[0].copy_(padded)
-            return []
-        return [dist.all_gather([as_bytes(part) for part in parts], as_bytes(padded), group, async_op=True)]
-
-    def finish() -> torch.Tensor:
-        return torch.cat([part[:length] for part, length in zip(parts, lengths, strict=True)])
-
-    return start(call, launch, finish), lengths
-
-
-def _start_broadcast(tensor: torch.Tensor, output: torch.Tensor, root_rank: int, name: str | None) -> int:
-    """Start to broadcast `output`, which holds what `tensor` holds, in place."""
-    _check_contiguous("broadcast", tensor)
-    check_root(root_rank)
-    check_name(name)
-    call = describe("broadcast", name, [tensor], root_rank=root_rank)
-    announce(call)
-    group = current().group
-
-    def launch() -> list[dist.Work | None]:
-        return [] if group is None else [dist.broadcast(as_bytes(output), root_rank, group, async_op=True)]
-
-    return start(call, launch, lambda: output)
+    return start(describe("allgather", name, rows), launch, finish, members)
 
 
 def as_bytes(tensor: torch.Tensor) -> torch.Tensor:
@@ -189,7 +138,7 @@ def as_bytes(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.detach().reshape(-1).view(torch.uint8)
 
 
-def _check_contiguous(kind: str, tensor: torch.Tensor) -> None:
+def check_contiguous(kind: str, tensor: torch.Tensor) -> None:
     """Refuse a tensor that is not contiguous."""
     if not tensor.is_contiguous():
         raise ValueError(f"{kind} needs a contiguous tensor; got strides {tuple(tensor.stride())}")

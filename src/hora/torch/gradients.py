@@ -17,7 +17,8 @@ from hora.torch.buckets import Bucket
 from hora.torch.exchange import agree, exchange
 from hora.torch.layout import DEFAULT_BYTES, cut_as_measured, cut_by_size, fixed_bytes
 from hora.torch.probe import known_cost, measure_cost
-from hora.torch.world import World, current, is_initialized, new_group
+from hora.torch.process_sets import ProcessSet, global_process_set, members_of
+from hora.torch.world import Members, is_initialized, new_group
 
 Named = Sequence[tuple[str, torch.Tensor]]
 
@@ -43,11 +44,13 @@ class Gradients:
         Whether gradients are to be summed. Buckets hold means; a gradient that counts N times has the sum as its mean.
     sparse_as_dense
         Whether sparse gradients are made dense.
+    process_set
+        The workers; this one is among them.
 
     Attributes
     ----------
-    world, group
-        The world, and the process group that carries these gradients and nothing else.
+    members, group
+        The workers, and the process group that carries these gradients and nothing else.
     buckets
         The buckets, in the order in which they are reduced.
     sparse
@@ -62,9 +65,11 @@ class Gradients:
         before_gradient: Callable[[], None] | None,
         summed: bool,
         sparse_as_dense: bool,
+        process_set: ProcessSet = global_process_set,
     ) -> None:
-        self.world: World = current()
-        self.group = self._predecessors_group(parameters) or new_group()
+        self._process_set = process_set
+        self.members: Members = members_of(process_set)
+        self.group = self._predecessors_group(parameters) or self._new_group()
         self.buckets: list[Bucket] = []
         self.sparse: dict[torch.Tensor, None] = {}
         self._on_gradient = on_gradient
@@ -106,7 +111,9 @@ class Gradients:
         HorovodInternalError
             The workers' parameters differ; on every worker alike.
         """
-        agree([_describe(name, parameter) for name, parameter in named], "DistributedOptimizer", self.group)
+        agree(
+            [_describe(name, parameter) for name, parameter in named], "DistributedOptimizer", self.members, self.group
+        )
         for name, parameter in named:
             before: Gradients | None = _charge.get(parameter)
             if before is not None:
@@ -144,18 +151,18 @@ class Gradients:
             When this worker's gradients came, in seconds. Those that never came are put last.
         """
         parameters = [parameter for bucket in self.buckets for parameter in bucket.parameters]
-        if not parameters or not is_initialized() or current() is not self.world:
+        if not parameters or not is_initialized() or members_of(self._process_set) is not self.members:
             return
         on_cpu = all(bucket.device.type == "cpu" for bucket in self.buckets)
         small = sum(parameter.nbytes for parameter in parameters) <= _ONE_BUCKET_BYTES
         # What an accelerator does, the host cannot time without waiting for it.
         largest = fixed_bytes() or (DEFAULT_BYTES if small or not on_cpu else None)
-        wish = "keep" if self._cut_by_script else "cut" if largest or known_cost(self.world) else "measure"
-        # By the world's group: where loops have come apart, another worker may be reducing with this optimizer's.
-        [said, *_] = exchange(wish.encode(), "making the buckets of DistributedOptimizer anew")
+        wish = "keep" if self._cut_by_script else "cut" if largest or known_cost(self.members) else "measure"
+        # Not by this optimizer's group: where loops have come apart, another worker may be reducing with it.
+        [said, *_] = exchange(wish.encode(), "making the buckets of DistributedOptimizer anew", self.members)
         if said == b"keep":
             return
-        cost = measure_cost(self.world, self.group) if said == b"measure" else known_cost(self.world)
+        cost = measure_cost(self.members, self.group) if said == b"measure" else known_cost(self.members)
         order = sorted(range(len(parameters)), key=lambda place: arrivals.get(parameters[place], math.inf))
         last = max(arrivals.values(), default=0.0)
         times = [arrivals.get(parameters[place], last) for place in order]
@@ -178,12 +185,12 @@ class Gradients:
 
     def follow_world(self) -> bool:
         """Go over to the world of a later `init()`; return whether there is one."""
-        world = current()
-        if world is self.world:
+        members = members_of(self._process_set)
+        if members is self.members:
             return False
-        self.world = world
-        if world.size > 1:
-            self.group = new_group()
+        self.members = members
+        if members.size > 1:
+            self.group = self._new_group()
         return True
 
     def bucket_of(self, parameter: torch.Tensor) -> Bucket | None:
@@ -193,6 +200,10 @@ class Gradients:
     def name(self, parameter: torch.Tensor) -> str:
         """Return the name of a parameter."""
         return self._names[parameter]
+
+    def name_or(self, parameter: torch.Tensor, default: str) -> str:
+        """Return the name of a parameter, or a default where it has none."""
+        return self._names.get(parameter, default)
 
     def move_to_sparse(self, parameter: torch.Tensor) -> None:
         """Take a parameter whose gradient proves sparse out of its bucket."""
@@ -215,7 +226,7 @@ class Gradients:
         """Multiply what is to be summed by the number of workers."""
         if self._before_gradient is not None:
             self._before_gradient()
-        factor = self.world.size if self._summed else 1
+        factor = self.members.size if self._summed else 1
         return tuple(gradient if gradient is None or factor == 1 else gradient * factor for gradient in gradients)
 
     def _give_up(self, parameter: torch.Tensor) -> None:
@@ -238,7 +249,7 @@ class Gradients:
 
     def _add_buckets(self, parameters: Sequence[torch.Tensor], cut: list[list[int]]) -> None:
         """Make the buckets of parameters, cut as worker 0 says."""
-        [cut_by_worker_0, *_] = exchange(json.dumps(cut).encode(), "DistributedOptimizer", self.group)
+        [cut_by_worker_0, *_] = exchange(json.dumps(cut).encode(), "DistributedOptimizer", self.members, self.group)
         for places in json.loads(cut_by_worker_0):
             self.buckets.append(self._make_bucket([parameters[place] for place in places]))
 
@@ -251,6 +262,10 @@ class Gradients:
         self._bucket_of.update(dict.fromkeys(parameters, bucket))
         return bucket
 
+    def _new_group(self) -> dist.ProcessGroup:
+        """Make a process group of the workers."""
+        return new_group(self.members.ranks if self.members.number else None)
+
     def _predecessors_group(self, parameters: Iterable[torch.Tensor]) -> dist.ProcessGroup | None:
         """Return the process group of an earlier optimizer over just these parameters.
 
@@ -259,7 +274,7 @@ class Gradients:
         wanted = set(map(id, parameters))
         before: Gradients | None
         for before in map(_charge.get, parameters):
-            same = before is not None and before.world is self.world and set(map(id, before._names)) == wanted
+            same = before is not None and before.members is self.members and set(map(id, before._names)) == wanted
             return before.group if before is not None and same else None
         return None
 

@@ -1,147 +1,223 @@
-"""Operations in flight: announced to the other workers, started on the engine, waited for by handle.
+"""Operations in flight: agreed on with the other workers, started on the engine, waited for by handle.
 
-Operations match in call order. Before the engine runs one, the workers show each other what they are about to do, so
-that a mismatch raises on every worker alike and leaves the process group healthy.
+An operation has three parts: the call that all agree on, `launch`, which hands tensors to the engine as soon as they do
+and in one order on all workers, and `finish`, which makes the result for whoever waits for it.
 """
 
 from __future__ import annotations
 
 import itertools
-import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 import torch.distributed as dist
 
+from hora.torch.calls import Call, decode, encode
+from hora.torch.coordinator import JOIN_KEY, Answer, Ask, Expire, Fail, Go, Join, Joined, Question
 from hora.torch.exceptions import HorovodInternalError
-from hora.torch.exchange import exchange
 from hora.torch.failure import engine_errors
-from hora.torch.world import current
+from hora.torch.rendezvous import timeout
+from hora.torch.world import Members, current
+
+# How long an answer of worker 0 may take that it gives at once.
+_GRACE_SECONDS = 10.0
+
+Works = Sequence[dist.Work | None]
+# What every member called, in the order of the ranks; None for one that has joined.
+Calls = Sequence[Call | None]
 
 
-@dataclass(frozen=True)
-class Call:
-    """What one worker is about to do.
+@dataclass(eq=False)
+class Operation:
+    """An operation in flight on this worker.
 
     Attributes
     ----------
-    kind
-        The operation, such as ``"allreduce"``.
-    name
-        The user's name for it, if any.
-    tensors
-        Each tensor's dtype, shape and kind of device, such as ``("float32", [3, 4], "cpu")``; none for a `number`.
-    options
-        What else must agree, such as ``{"op": "Sum"}``.
-    number
-        The Python number to reduce, where it is no tensor.
+    call, members
+        What it is, for messages, and whose.
+    launch, finish
+        As above; both are given the members' calls.
+    answered
+        Set when the workers have agreed, or cannot.
+    error
+        Why they cannot, or why the engine would not start.
     """
-
-    kind: str
-    name: str | None
-    tensors: Sequence[tuple[str, Sequence[int], str]]
-    options: Mapping[str, Any]
-    number: float | None = None
-
-    def __str__(self) -> str:
-        what = ", ".join(f"{dtype} {list(shape)} on {device}" for dtype, shape, device in self.tensors)
-        what = f" of {what}" if what else "" if self.number is None else f" of the number {self.number}"
-        name = "" if self.name is None else f" '{self.name}'"
-        options = "".join(f", {key}={value}" for key, value in self.options.items())
-        return f"{self.kind}{name}{what}{options}"
-
-    def matches(self, other: Call) -> bool:
-        """Return whether the two calls are one operation."""
-        if (self.kind, self.options) != (other.kind, other.options):
-            return False
-        if None not in (self.name, other.name) and self.name != other.name:
-            return False
-        if self.number is None and other.number is None:
-            return self._signature() == other._signature()
-        return (self.number is not None and (other.number is not None or other._takes(self.number))) or (
-            other.number is not None and self._takes(other.number)
-        )
-
-    def _signature(self) -> list[object]:
-        """List what must agree of the tensors: everything, save an allgather's first dimension."""
-        first = 1 if self.kind == "allgather" else 0
-        return [(dtype, len(shape), list(shape[first:]), device) for dtype, shape, device in self.tensors]
-
-    def _takes(self, number: float) -> bool:
-        """Return whether a worker with this number can join the call: one element, of a dtype that holds it."""
-        if len(self.tensors) != 1 or any(length != 1 for length in self.tensors[0][1]):
-            return False
-        return isinstance(number, int) or "float" in self.tensors[0][0]
-
-
-def describe(kind: str, name: str | None, tensors: Sequence[torch.Tensor], **options: Any) -> Call:
-    """Describe an operation on tensors."""
-    kinds = [(str(t.dtype).removeprefix("torch."), list(t.shape), t.device.type) for t in tensors]
-    return Call(kind, name, kinds, options)
-
-
-def announce(call: Call) -> list[Call]:
-    """Show the other workers what this one is about to do; return all the calls, in the order of the ranks.
-
-    Raises
-    ------
-    HorovodInternalError
-        On every worker alike, where the calls do not match, naming a worker that differs from worker 0.
-    """
-    rows = exchange(json.dumps(asdict(call)).encode(), str(call))
-    calls = [Call(**json.loads(row)) for row in rows]
-    for rank, other in enumerate(calls):
-        if not calls[0].matches(other):
-            raise HorovodInternalError(
-                f"worker {current().rank}: the workers called different operations: worker 0 {calls[0]}; "
-                f"worker {rank} {other}"
-            )
-    return calls
-
-
-@dataclass(frozen=True)
-class _Pending:
-    """An operation in flight: what to wait for, and what then makes its result."""
 
     call: Call
-    works: Sequence[dist.Work]
-    finish: Callable[[], Any]
+    members: Members
+    launch: Callable[[Calls], Works]
+    finish: Callable[[Calls], Any]
+    answered: threading.Event = field(default_factory=threading.Event)
+    calls: Calls = ()
+    works: Sequence[dist.Work] = ()
+    error: str = ""
+
+    def go(self, calls: Calls) -> None:
+        """Start it on the engine."""
+        self.calls = calls
+        try:
+            self.works = [work for work in self.launch(calls) if work is not None]
+        except RuntimeError as error:
+            self.error = str(error)
+        self.answered.set()
+
+    def fail(self, why: str) -> None:
+        """Have whoever waits for it raise."""
+        self.error = why
+        self.answered.set()
 
 
-_pending: dict[int, _Pending] = {}
-_numbers = itertools.count()
-
-
-def check_name(name: str | None) -> None:
-    """Refuse a name that is in flight."""
-    if name is not None and any(pending.call.name == name for pending in _pending.values()):
-        raise ValueError(f"an operation named {name!r} is still in flight; synchronize it first, or use another name")
-
-
-def start(call: Call, launch: Callable[[], Sequence[dist.Work | None]], finish: Callable[[], Any]) -> int:
-    """Start an announced operation on the engine.
+class Operations:
+    """The operations of one round of `init` and `shutdown`.
 
     Parameters
     ----------
-    call
-        What it is, for messages.
-    launch
-        Hands the tensors to the engine.
-    finish
-        Makes the result once the engine is done.
+    stand_in
+        Takes part, with zeros, in an operation that this worker has not called since it joined.
+    """
+
+    def __init__(self, stand_in: Callable[[Sequence[Call], Members], None]) -> None:
+        self._stand_in = stand_in
+        self._lock = threading.Lock()
+        self._by_key: dict[str, Operation] = {}
+        self._by_handle: dict[int, Operation] = {}
+        self._unnamed: dict[int, Iterator[int]] = defaultdict(itertools.count)
+        self._joins = 0
+        self._join: Operation | None = None
+        self._broken = ""
+
+    def start(self, operation: Operation) -> int:
+        """Start an operation; return its handle."""
+        name, members = operation.call.name, operation.members
+        with self._lock:
+            if name is None:
+                key = f"{members.number}#{self._joins}.{next(self._unnamed[members.number])}"
+            else:
+                key = f"{members.number}:{name}"
+            if key in self._by_key:
+                raise ValueError(f"an operation named {name!r} is in flight; synchronize it first, or use another name")
+            handle = next(_numbers)
+            self._by_handle[handle] = operation
+            if members.size > 1:
+                self._by_key[key] = operation
+        if members.size == 1:
+            operation.go([operation.call])
+        else:
+            self._say(operation, Ask(key, members.ranks, encode(operation.call)))
+        return handle
+
+    def join(self, operation: Operation) -> int:
+        """Tell the others that this worker is out of data; the operation is answered when all are."""
+        handle = next(_numbers)
+        self._by_handle[handle] = self._join = operation
+        self._say(operation, Join())
+        return handle
+
+    def deliver(self, answer: Answer) -> None:
+        """Take in an answer; called in one order on all workers."""
+        if isinstance(answer, Go):
+            self._go(answer)
+        elif isinstance(answer, Fail):
+            operation = self._join if answer.key == JOIN_KEY else self._by_key.pop(answer.key, None)
+            if operation is not None:
+                operation.fail(answer.why)
+        elif isinstance(answer, Joined):
+            with self._lock:
+                self._joins += 1
+                self._unnamed.clear()
+                operation, self._join = self._join, None
+            if operation is not None:
+                operation.go([Call("join", None, [], {}, own=answer.last)])
+        else:
+            self.close(answer.why)
+
+    def close(self, why: str) -> None:
+        """Fail what is in flight and whatever comes."""
+        with self._lock:
+            self._broken = why
+            operations = [*self._by_key.values(), *([self._join] if self._join else [])]
+            self._by_key.clear()
+        for operation in operations:
+            operation.fail(why)
+
+    def find(self, handle: int) -> Operation:
+        """Look up an operation that was not synchronized yet."""
+        if handle not in self._by_handle:
+            raise ValueError(f"no operation in flight has the handle {handle!r}")
+        return self._by_handle[handle]
+
+    def wait(self, handle: int) -> Any:
+        """Wait for an operation; return its result."""
+        operation = self.find(handle)
+        del self._by_handle[handle]
+        seconds = timeout().total_seconds()
+        if not operation.answered.wait(seconds):
+            key = next((key for key, other in self._by_key.items() if other is operation), JOIN_KEY)
+            self._say(operation, Expire(key, seconds))
+            if not operation.answered.wait(_GRACE_SECONDS):
+                operation.fail(f"not all workers came within {seconds:g} s, and worker 0 does not say which")
+        rank = current().rank
+        if operation.error:
+            raise HorovodInternalError(f"worker {rank}: {operation.call} failed: {operation.error}")
+        with engine_errors(operation.call, operation.members):
+            for work in operation.works:
+                work.wait()
+        return operation.finish(operation.calls)
+
+    def _go(self, go: Go) -> None:
+        """Start what all have agreed on."""
+        calls = [decode(text) for text in go.calls]
+        whose = [None if index is None else calls[index] for index in go.whose]
+        operation = self._by_key.pop(go.key, None)
+        if operation is not None:
+            operation.go(whose)
+        else:
+            self._stand_in(calls, current().sets[int(go.key.replace("#", ":").split(":")[0])])
+
+    def _say(self, operation: Operation, question: Question) -> None:
+        """Tell worker 0 something about an operation."""
+        negotiation = current().negotiation
+        try:
+            if self._broken or negotiation is None:
+                operation.fail(self._broken)
+            else:
+                negotiation.say(question)
+        except RuntimeError as error:
+            operation.fail(f"worker 0 is gone: {error}")
+
+
+_numbers = itertools.count()
+
+
+def start(call: Call, launch: Callable[[Calls], Works], finish: Callable[[Calls], Any], members: Members) -> int:
+    """Start an operation.
 
     Returns
     -------
     int
         A handle for `poll` and `synchronize`.
+
+    Raises
+    ------
+    ValueError
+        An operation of that name is in flight.
     """
-    with engine_errors(call):
-        works = [work for work in launch() if work is not None]
-    handle = next(_numbers)
-    _pending[handle] = _Pending(call, works, finish)
-    return handle
+    return current().operations.start(Operation(call, members, launch, finish))
+
+
+def ask(call: Call, members: Members) -> Calls:
+    """Agree on an operation that needs no engine; return the members' calls, in the order of the ranks.
+
+    Raises
+    ------
+    HorovodInternalError
+        On every member alike, where the calls do not match; or a worker is gone.
+    """
+    calls: Calls = synchronize(start(call, lambda _: [], lambda calls: calls, members))
+    return calls
 
 
 def poll(handle: int) -> bool:
@@ -152,7 +228,8 @@ def poll(handle: int) -> bool:
     ValueError
         There is no such handle, or it was synchronized already.
     """
-    return all(work.is_completed() for work in _find(handle).works)
+    operation = current().operations.find(handle)
+    return operation.answered.is_set() and all(work.is_completed() for work in operation.works)
 
 
 def synchronize(handle: int) -> Any:
@@ -163,18 +240,33 @@ def synchronize(handle: int) -> Any:
     ValueError
         There is no such handle, or it was synchronized already.
     HorovodInternalError
-        A worker is gone, or did not come in time.
+        The workers called different operations, one of them is gone, or did not come in time.
     """
-    pending = _find(handle)
-    del _pending[handle]
-    with engine_errors(pending.call):
-        for work in pending.works:
-            work.wait()
-    return pending.finish()
+    return current().operations.wait(handle)
 
 
-def _find(handle: int) -> _Pending:
-    """Look up an operation in flight."""
-    if handle not in _pending:
-        raise ValueError(f"no operation in flight has the handle {handle!r}")
-    return _pending[handle]
+def join(device: int = -1) -> int:
+    """Say that this worker is out of data, and give zeros to the others' allreduces until all have joined.
+
+    Parameters
+    ----------
+    device
+        Horovod has it; not needed here.
+
+    Returns
+    -------
+    int
+        The rank of the worker that joined last, alike on all.
+
+    Raises
+    ------
+    HorovodInternalError
+        A worker is gone, or did not join in time.
+    """
+    world = current()
+    if world.size == 1:
+        return 0
+    call = Call("join", None, [], {})
+    handle = world.operations.join(Operation(call, world.members, lambda _: [], lambda calls: calls))
+    [joined] = synchronize(handle)
+    return int(joined.own)

@@ -6,6 +6,7 @@ The same object keeps its state, hooks and whoever holds it; only its class beco
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -14,9 +15,9 @@ import torch
 
 from hora.errors import HoraError
 from hora.torch.compression import Compression, Compressor
+from hora.torch.process_sets import ProcessSet, global_process_set, members_of
 from hora.torch.reducer import Reducer, Settings
 from hora.torch.wire import Average, Sum
-from hora.torch.world import current
 
 AnyOptimizer = TypeVar("AnyOptimizer", bound=torch.optim.Optimizer)
 
@@ -31,6 +32,7 @@ def DistributedOptimizer(  # noqa: N802 - Horovod's name
     num_groups: int = 0,
     groups: int | Sequence[Sequence[torch.Tensor]] | None = None,
     sparse_as_dense: bool = False,
+    process_set: ProcessSet = global_process_set,
 ) -> AnyOptimizer:
     """Reduce an optimizer's gradients over all workers at the end of each backward.
 
@@ -61,7 +63,9 @@ def DistributedOptimizer(  # noqa: N802 - Horovod's name
         How many buckets to make, or lists of parameters of which each shares a bucket. By default worker 0 cuts them
         by what it measures in the first steps; HORA_BUCKET_MB fixes their size.
     sparse_as_dense
-        Whether sparse gradients are made dense before they are reduced.
+        Whether sparse gradients are made dense, reduced, and made sparse again.
+    process_set
+        Which workers' gradients are reduced; on the others the optimizer does as before.
 
     Returns
     -------
@@ -92,8 +96,8 @@ def DistributedOptimizer(  # noqa: N802 - Horovod's name
     names = _names(optimizer, named_parameters)
     listed, number = _groups(groups, num_groups)
     reducer = None
-    if current().size > 1:
-        settings = Settings(op, compression, gradient_predivide_factor, sparse_as_dense)
+    if process_set.included() and members_of(process_set).size > 1:
+        settings = Settings(op, compression, gradient_predivide_factor, sparse_as_dense, process_set)
         reducer = Reducer(settings, backward_passes_per_step, [parameter for _, parameter in names])
         sparse = isinstance(optimizer, torch.optim.SparseAdam) and not sparse_as_dense
         reducer.gradients.adopt(names, groups=listed, number_of_buckets=number, sparse=sparse)
@@ -118,11 +122,20 @@ def _distributed_class(plain: type[torch.optim.Optimizer]) -> type[torch.optim.O
         __doc__ = plain.__doc__
         _reducer: Reducer | None
         _skips_synchronize = False
+        _synchronized = False
+
+        @property
+        def _parameter_names(self) -> dict[torch.Tensor, str]:
+            """The parameters' names, under the name that Horovod's scripts know."""
+            pairs = _by_place(self.param_groups)
+            name = (lambda parameter, place: place) if self._reducer is None else self._reducer.gradients.name_or
+            return {parameter: name(parameter, place) for place, parameter in pairs}
 
         def synchronize(self) -> None:
             """Reduce now what backward left: a window of `backward_passes_per_step` that is not full."""
             if self._reducer is not None:
                 self._reducer.close_window()
+                self._synchronized = True
 
         @contextmanager
         def skip_synchronize(self) -> Iterator[None]:
@@ -173,6 +186,12 @@ class _ReducedClosure:
 def _before_step(optimizer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any] | None:
     """Close the window, and have a closure return the reduced loss. Twice is once: a step may call `super().step()`."""
     reducer: Reducer = optimizer._reducer
+    if optimizer._synchronized and not optimizer._skips_synchronize:
+        # Where Horovod runs the script, it costs a second reduction.
+        warnings.warn(
+            "optimizer.step() called without optimizer.skip_synchronize() after optimizer.synchronize()", stacklevel=4
+        )
+    optimizer._synchronized = False
     knows = reducer.gradients.knows
     if not all(knows(parameter) for group in optimizer.param_groups for parameter in group["params"]):
         reducer.gradients.adopt([pair for pair in _by_place(optimizer.param_groups) if not knows(pair[1])])

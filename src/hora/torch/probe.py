@@ -9,27 +9,27 @@ import torch.distributed as dist
 
 from hora.torch.failure import engine_errors
 from hora.torch.layout import Cost
-from hora.torch.world import World
+from hora.torch.world import Members
 
 _SIZES = (256 * 2**10, 4 * 2**20)
 # Several at once, as backward launches them, so that the delays of one hide behind another.
 _AT_ONCE = 4
 _ROUNDS = 3
 
-_known: list[tuple[World, Cost]] = []
+_known: list[tuple[Members, Cost]] = []
 
 
-def known_cost(world: World) -> Cost | None:
-    """Return what was measured in this world, if anything was."""
-    return _known[0][1] if _known and _known[0][0] is world else None
+def known_cost(members: Members) -> Cost | None:
+    """Return what was measured among these workers, if anything was last."""
+    return _known[0][1] if _known and _known[0][0] is members else None
 
 
-def measure_cost(world: World, group: dist.ProcessGroup) -> Cost:
+def measure_cost(members: Members, group: dist.ProcessGroup) -> Cost:
     """Measure what reducing costs on the CPU: of small and of larger buffers, each the best of a few rounds."""
     small, large = (min(_seconds(size, group) for _ in range(_ROUNDS)) for size in _SIZES)
     per_byte = max(0.0, (large - small) / (_SIZES[1] - _SIZES[0]))
     cost = Cost(max(0.0, small - per_byte * _SIZES[0]), per_byte)
-    _known[:] = [(world, cost)]
+    _known[:] = [(members, cost)]
     return cost
 
 

@@ -25,8 +25,10 @@ from hora.torch.compression import Compression, Compressor
 from hora.torch.exceptions import HorovodInternalError
 from hora.torch.failure import engine_errors
 from hora.torch.gradients import Gradients
+from hora.torch.process_sets import ProcessSet, global_process_set
 from hora.torch.sparse import mean_sparse
 from hora.torch.wire import Average, Sum
+from hora.torch.world import current
 
 # Notes stay small, so that their mean is exact in float32.
 _NOTE_MODULUS = 512
@@ -52,12 +54,15 @@ class Settings:
         Horovod's `gradient_predivide_factor`.
     sparse_as_dense
         Whether sparse gradients are made dense.
+    process_set
+        Which workers' gradients; this one is among them.
     """
 
     op: int = Average
     compression: type[Compressor] = Compression.none
     predivide: float = 1.0
     sparse_as_dense: bool = False
+    process_set: ProcessSet = global_process_set
 
 
 class Reducer:
@@ -88,6 +93,7 @@ class Reducer:
             before_gradient=None if settings.compression is Compression.none else self._before_gradient,
             summed=settings.op == Sum,
             sparse_as_dense=settings.sparse_as_dense,
+            process_set=settings.process_set,
         )
         self._settings = settings
         # With networks on several devices the engine calls hooks from several threads.
@@ -117,7 +123,7 @@ class Reducer:
             if self._passes or self._backwards or not self._reduced:
                 if self._settings.op == Sum:
                     for bucket in self.gradients.buckets:
-                        bucket.scale_set_by_hand(self.gradients.world.size)
+                        bucket.scale_set_by_hand(self.gradients.members.size)
                 self._reduce()
 
     def begin_step(self) -> None:
@@ -141,9 +147,9 @@ class Reducer:
     def mean(self, value: torch.Tensor) -> torch.Tensor:
         """Return a number's mean over the workers, or its sum where gradients are summed."""
         value = value.detach().clone()
-        with engine_errors("reducing the loss of a closure"):
+        with engine_errors("reducing the loss of a closure", self.gradients.members):
             dist.all_reduce(value, group=self.gradients.group)
-        return value / self.gradients.world.size if self._settings.op == Average else value
+        return value / self.gradients.members.size if self._settings.op == Average else value
 
     def _before_gradient(self) -> None:
         """Before a backward: see whether it would add to gradients that lost digits on their way already."""
@@ -181,7 +187,7 @@ class Reducer:
             self._finish_launched()
         else:
             self._follow_world()
-            self._early = not self._reentrant and self._passes + 1 >= self.window and self.gradients.world.size > 1
+            self._early = not self._reentrant and self._passes + 1 >= self.window and self.gradients.members.size > 1
             for bucket in self.gradients.buckets:
                 bucket.pending = sum(parameter.requires_grad for parameter in bucket.parameters)
         self._watch_end()
@@ -227,12 +233,13 @@ class Reducer:
         self._passes = 0
         self._reduced = True
         self._follow_world()
-        if self.gradients.world.size > 1:
+        if self.gradients.members.size > 1:
             self._launch_rest()
 
     def _finish_reduction(self) -> None:
         """Wait for the buckets, and reduce what is in none."""
-        if self.gradients.world.size == 1:
+        members = self.gradients.members
+        if members.size == 1:
             return
         self._finish_launched()
         self._reductions += 1
@@ -242,8 +249,8 @@ class Reducer:
             self._launch_rest()
             self._finish_launched()
         for parameter in self.gradients.sparse:
-            with engine_errors(f"reducing the sparse gradient of {self.gradients.name(parameter)}"):
-                parameter.grad = mean_sparse(parameter.grad, parameter, self.gradients.group, self.gradients.world.size)
+            with engine_errors(f"reducing the sparse gradient of {self.gradients.name(parameter)}", members):
+                parameter.grad = mean_sparse(parameter.grad, parameter, self.gradients.group, members.size)
 
     def _launch_rest(self) -> None:
         """Start to reduce the buckets that no hook has launched."""
@@ -257,8 +264,8 @@ class Reducer:
         if self._launched == len(self.gradients.buckets):
             newly_trained = len(self.gradients.newly_trained())
             bucket.notes = (self._reductions % _NOTE_MODULUS, self._steps % _NOTE_MODULUS, newly_trained)
-        size, predivide = self.gradients.world.size, self._settings.predivide
-        with engine_errors(bucket):
+        size, predivide = self.gradients.members.size, self._settings.predivide
+        with engine_errors(bucket, self.gradients.members):
             bucket.launch(
                 self.gradients.group, 1 / (size if predivide == 1.0 else predivide), self._settings.compression
             )
@@ -266,10 +273,10 @@ class Reducer:
     def _finish_launched(self) -> None:
         """Wait for the buckets that were launched; parameters whose gradients prove sparse leave their bucket."""
         launched, self._launched = self.gradients.buckets[: self._launched], 0
-        size, predivide = self.gradients.world.size, self._settings.predivide
+        size, predivide = self.gradients.members.size, self._settings.predivide
         sparse: list[torch.Tensor] = []
         for bucket in launched:
-            with engine_errors(bucket):
+            with engine_errors(bucket, self.gradients.members):
                 sparse += bucket.finish(1.0 if predivide == 1.0 else predivide / size)
         if launched and launched[-1] is self.gradients.buckets[-1]:
             self._check_notes(launched[-1])
@@ -285,17 +292,17 @@ class Reducer:
         exact = bucket.exact and self._settings.compression is Compression.none
         if not (bucket.notes[-1] or (exact and bucket.device.type == "cpu")):
             return
-        world = self.gradients.world
-        off = [abs(mean - own) > 0.4 / world.size for mean, own in zip(bucket.mean_notes(), bucket.notes, strict=True)]
+        rank, tolerance = current().rank, 0.4 / self.gradients.members.size
+        off = [abs(mean - own) > tolerance for mean, own in zip(bucket.mean_notes(), bucket.notes, strict=True)]
         if exact and any(off[:2]):
             raise HorovodInternalError(
-                f"worker {world.rank}: the loops of the workers have come apart: this one is at step {self._steps + 1} "
+                f"worker {rank}: the loops of the workers have come apart: this one is at step {self._steps + 1} "
                 f"and backward {self._reductions + 1} of its optimizer, and another is not"
             )
         if off[-1]:
             names = ", ".join(map(self.gradients.name, self.gradients.newly_trained()))
             raise HorovodInternalError(
-                f"worker {world.rank}: the workers train different parameters: {names or 'none'} became trainable "
+                f"worker {rank}: the workers train different parameters: {names or 'none'} became trainable "
                 "here, but not on all"
             )
 

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import numbers
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any, overload
 
 import torch
 
+from hora.torch.adasum import combine
+from hora.torch.calls import Call, describe
 from hora.torch.compression import Compression, Compressor
-from hora.torch.handles import Call, announce, check_name, describe, synchronize
-from hora.torch.wire import OP_NAMES, Average, Max, Min, Product, Sum, launch
+from hora.torch.handles import Calls, Works, start, synchronize
+from hora.torch.process_sets import ProcessSet, global_process_set, members_of
+from hora.torch.wire import OP_NAMES, Adasum, Average, Max, Min, Product, Reduction, Sum
+from hora.torch.world import Members
 
 
 @overload
@@ -22,6 +27,7 @@ def allreduce(
     op: int | None = None,
     prescale_factor: float = 1.0,
     postscale_factor: float = 1.0,
+    process_set: ProcessSet = global_process_set,
 ) -> torch.Tensor: ...
 @overload
 def allreduce(
@@ -32,6 +38,7 @@ def allreduce(
     op: int | None = None,
     prescale_factor: float = 1.0,
     postscale_factor: float = 1.0,
+    process_set: ProcessSet = global_process_set,
 ) -> Any: ...
 def allreduce(
     tensor: torch.Tensor | float,
@@ -41,6 +48,7 @@ def allreduce(
     op: int | None = None,
     prescale_factor: float = 1.0,
     postscale_factor: float = 1.0,
+    process_set: ProcessSet = global_process_set,
 ) -> Any:
     """Reduce a tensor, or a Python number, over all workers; every worker gets the result.
 
@@ -53,13 +61,15 @@ def allreduce(
     average
         Horovod's older way to say `op`: True is Average, False is Sum.
     name
-        What messages call this operation.
+        What the workers find each other's calls by, in any order; by default the order of the calls decides.
     compression
         How the tensor travels: `Compression.none`, `.fp16` or `.bf16`.
     op
-        Average (the default), Sum, Min, Max or Product. The Average of an integer tensor truncates toward zero.
+        Average (the default), Sum, Adasum, Min, Max or Product. The Average of an integer tensor truncates toward zero.
     prescale_factor, postscale_factor
         What to multiply with before and after.
+    process_set
+        Whose tensors are reduced.
 
     Returns
     -------
@@ -75,8 +85,9 @@ def allreduce(
     """
     op = _choose_op(average, op)
     if not isinstance(tensor, torch.Tensor):
-        return _allreduce_number(tensor, name, op, prescale_factor, postscale_factor)
-    return grouped_allreduce([tensor], None, name, compression, op, prescale_factor, postscale_factor)[0]
+        return _allreduce_number(tensor, name, op, prescale_factor, postscale_factor, members_of(process_set))
+    factors = prescale_factor, postscale_factor
+    return grouped_allreduce([tensor], None, name, compression, op, *factors, process_set)[0]
 
 
 def allreduce_async(
@@ -86,10 +97,11 @@ def allreduce_async(
     op: int | None = None,
     prescale_factor: float = 1.0,
     postscale_factor: float = 1.0,
+    process_set: ProcessSet = global_process_set,
 ) -> int:
     """Start `allreduce`; return a handle for `poll` and `synchronize`. Not differentiable."""
-    op = _choose_op(average, op)
-    return _start([tensor], [tensor.detach().clone()], name, op, prescale_factor, postscale_factor, single=True)
+    settings = _Settings(name, _choose_op(average, op), prescale_factor, postscale_factor, process_set)
+    return _start([tensor], [tensor.detach().clone()], settings, single=True)
 
 
 def allreduce_(
@@ -99,9 +111,11 @@ def allreduce_(
     op: int | None = None,
     prescale_factor: float = 1.0,
     postscale_factor: float = 1.0,
+    process_set: ProcessSet = global_process_set,
 ) -> torch.Tensor:
     """Do `allreduce` in place; return the tensor."""
-    result: torch.Tensor = synchronize(allreduce_async_(tensor, average, name, op, prescale_factor, postscale_factor))
+    factors = prescale_factor, postscale_factor
+    result: torch.Tensor = synchronize(allreduce_async_(tensor, average, name, op, *factors, process_set))
     return result
 
 
@@ -112,10 +126,11 @@ def allreduce_async_(
     op: int | None = None,
     prescale_factor: float = 1.0,
     postscale_factor: float = 1.0,
+    process_set: ProcessSet = global_process_set,
 ) -> int:
     """Start `allreduce_`; return a handle."""
-    op = _choose_op(average, op)
-    return _start([tensor], [tensor], name, op, prescale_factor, postscale_factor, single=True)
+    settings = _Settings(name, _choose_op(average, op), prescale_factor, postscale_factor, process_set)
+    return _start([tensor], [tensor], settings, single=True)
 
 
 def grouped_allreduce(
@@ -126,15 +141,16 @@ def grouped_allreduce(
     op: int | None = None,
     prescale_factor: float = 1.0,
     postscale_factor: float = 1.0,
+    process_set: ProcessSet = global_process_set,
 ) -> list[torch.Tensor]:
     """Reduce several tensors, of any dtypes, as one operation; an empty list raises ValueError.
 
     Parameters, errors and differentiability are those of `allreduce`.
     """
-    op = _choose_op(average, op)
+    settings = _Settings(name, _choose_op(average, op), prescale_factor, postscale_factor, process_set, compression)
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
-        return list(_Reduce.apply(name, compression, op, prescale_factor, postscale_factor, *tensors))  # type: ignore[no-untyped-call]
-    return _reduce(tensors, name, compression, op, prescale_factor, postscale_factor)
+        return list(_Reduce.apply(settings, *tensors))  # type: ignore[no-untyped-call]
+    return _reduce(tensors, settings)
 
 
 def grouped_allreduce_async(
@@ -144,10 +160,11 @@ def grouped_allreduce_async(
     op: int | None = None,
     prescale_factor: float = 1.0,
     postscale_factor: float = 1.0,
+    process_set: ProcessSet = global_process_set,
 ) -> int:
     """Start `grouped_allreduce`; return a handle. Not differentiable."""
-    op = _choose_op(average, op)
-    return _start(tensors, [t.detach().clone() for t in tensors], name, op, prescale_factor, postscale_factor)
+    settings = _Settings(name, _choose_op(average, op), prescale_factor, postscale_factor, process_set)
+    return _start(tensors, [tensor.detach().clone() for tensor in tensors], settings)
 
 
 def grouped_allreduce_(
@@ -157,9 +174,11 @@ def grouped_allreduce_(
     op: int | None = None,
     prescale_factor: float = 1.0,
     postscale_factor: float = 1.0,
+    process_set: ProcessSet = global_process_set,
 ) -> list[torch.Tensor]:
     """Do `grouped_allreduce` in place; return the tensors."""
-    return list(synchronize(grouped_allreduce_async_(tensors, average, name, op, prescale_factor, postscale_factor)))
+    factors = prescale_factor, postscale_factor
+    return list(synchronize(grouped_allreduce_async_(tensors, average, name, op, *factors, process_set)))
 
 
 def grouped_allreduce_async_(
@@ -169,35 +188,41 @@ def grouped_allreduce_async_(
     op: int | None = None,
     prescale_factor: float = 1.0,
     postscale_factor: float = 1.0,
+    process_set: ProcessSet = global_process_set,
 ) -> int:
     """Start `grouped_allreduce_`; return a handle."""
-    return _start(tensors, tensors, name, _choose_op(average, op), prescale_factor, postscale_factor)
+    settings = _Settings(name, _choose_op(average, op), prescale_factor, postscale_factor, process_set)
+    return _start(tensors, tensors, settings)
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """How to reduce: the arguments of `allreduce`."""
+
+    name: str | None
+    op: int
+    prescale: float
+    postscale: float
+    process_set: ProcessSet
+    compression: type[Compressor] = Compression.none
 
 
 class _Reduce(torch.autograd.Function):
     """The differentiable allreduce."""
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        name: str | None,
-        compression: type[Compressor],
-        op: int,
-        prescale: float,
-        postscale: float,
-        *tensors: torch.Tensor,
-    ) -> tuple[torch.Tensor, ...]:
-        ctx.settings = (name, compression, op, prescale, postscale)
-        return tuple(_reduce(tensors, name, compression, op, prescale, postscale))
+    def forward(ctx: Any, settings: _Settings, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        ctx.settings = settings
+        return tuple(_reduce(tensors, settings))
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        name, compression, op, prescale, postscale = ctx.settings
-        if op not in (Average, Sum):
-            raise ValueError(f"the gradient of an allreduce with op={OP_NAMES[op]} is not defined; use Average or Sum")
-        name = None if name is None else f"{name}.grad"
-        contiguous = [grad.contiguous() for grad in grads]
-        return (None,) * 5 + tuple(grouped_allreduce(contiguous, None, name, compression, op, prescale, postscale))
+        settings: _Settings = ctx.settings
+        if settings.op not in (Average, Sum):
+            name = OP_NAMES[settings.op]
+            raise ValueError(f"the gradient of an allreduce with op={name} is not defined; use Average or Sum")
+        again = replace(settings, name=None if settings.name is None else f"{settings.name}.grad")
+        return None, *_reduce([grad.contiguous() for grad in grads], again)
 
 
 def _choose_op(average: bool | None, op: int | None) -> int:
@@ -211,69 +236,87 @@ def _choose_op(average: bool | None, op: int | None) -> int:
     return op
 
 
-def _reduce(
-    tensors: Sequence[torch.Tensor],
-    name: str | None,
-    compression: type[Compressor],
-    op: int,
-    prescale: float,
-    postscale: float,
-) -> list[torch.Tensor]:
+def _reduce(tensors: Sequence[torch.Tensor], settings: _Settings) -> list[torch.Tensor]:
     """Reduce copies of the tensors and wait."""
-    sent = [compression.compress(tensor.detach()) for tensor in tensors]
+    sent = [settings.compression.compress(tensor.detach()) for tensor in tensors]
     copies = [
         small if small.dtype != tensor.dtype else small.clone()
         for tensor, (small, _) in zip(tensors, sent, strict=True)
     ]
-    handle = _start([small for small, _ in sent], copies, name, op, prescale, postscale)
-    results = synchronize(handle)
-    return [compression.decompress(result, dtype) for result, (_, dtype) in zip(results, sent, strict=True)]
+    results = synchronize(_start([small for small, _ in sent], copies, settings))
+    return [settings.compression.decompress(result, dtype) for result, (_, dtype) in zip(results, sent, strict=True)]
 
 
 def _start(
-    tensors: Sequence[torch.Tensor],
-    outputs: Sequence[torch.Tensor],
-    name: str | None,
-    op: int,
-    prescale: float,
-    postscale: float,
-    *,
-    single: bool = False,
+    tensors: Sequence[torch.Tensor], outputs: Sequence[torch.Tensor], settings: _Settings, *, single: bool = False
 ) -> int:
     """Start to reduce `outputs`, which hold what `tensors` hold, in place."""
     if not tensors:
         raise ValueError("grouped_allreduce needs at least one tensor")
+    members, op = members_of(settings.process_set), settings.op
     for tensor in tensors:
         if not tensor.is_contiguous():
             raise ValueError(f"allreduce needs a contiguous tensor; got strides {tuple(tensor.stride())}")
-    check_name(name)
-    call = describe("allreduce", name, tensors, op=OP_NAMES[op], prescale_factor=prescale, postscale_factor=postscale)
-    announce(call)
-    return launch(call, outputs, op, prescale, postscale, single=single)
+        if op == Adasum and not tensor.is_floating_point():
+            raise ValueError(f"op=hvd.Adasum needs floating-point numbers; got {tensor.dtype}")
+    call = describe("allreduce", settings.name, tensors, **_options(op, settings.prescale, settings.postscale))
+    reduction = Reduction(outputs, op, settings.prescale, settings.postscale, members)
+    return start(
+        call,
+        reduction.launch,
+        (lambda calls: reduction.finish(calls)[0]) if single else reduction.finish,
+        members,
+    )
 
 
-def _allreduce_number(value: object, name: str | None, op: int, prescale: float, postscale: float) -> Any:
-    """Reduce a Python number: the announcement carries it, so nothing else need travel."""
+def _options(op: int, prescale: float, postscale: float) -> dict[str, Any]:
+    """List what must agree beside the tensors."""
+    return {"op": OP_NAMES[op], "prescale_factor": prescale, "postscale_factor": postscale}
+
+
+def _allreduce_number(
+    value: object, name: str | None, op: int, prescale: float, postscale: float, members: Members
+) -> Any:
+    """Reduce a Python number: the call carries it, so nothing else need travel."""
     if isinstance(value, numbers.Integral):
         number: float = int(value)
     elif isinstance(value, numbers.Real):
         number = float(value)
     else:
         raise ValueError(f"allreduce needs a tensor or a Python number; got {type(value).__name__}")
-    options = {"op": OP_NAMES[op], "prescale_factor": prescale, "postscale_factor": postscale}
-    calls = announce(Call("allreduce", name, [], options, number))
-    tensor_call = next((call for call in calls if call.number is None), None)
-    if tensor_call is not None:
-        [(dtype, shape, device)] = tensor_call.tensors
+    reductions: list[Reduction] = []
+
+    def launch(calls: Calls) -> Works:
+        tensors = [call.tensors[0] for call in calls if call is not None and call.number is None]
+        if not tensors:
+            return []
+        dtype, shape, device = tensors[0]
         tensor = torch.full(tuple(shape), number, dtype=getattr(torch, dtype), device=device)
-        return synchronize(launch(tensor_call, [tensor], op, prescale, postscale, single=True))
-    values = [call.number for call in calls]
-    exact = all(isinstance(each, int) for each in values) and prescale == postscale == 1.0
-    column = torch.tensor(values, dtype=torch.int64 if exact else torch.float64)
-    if not exact:
-        column *= prescale
-    reduce: Any = {Average: torch.sum, Sum: torch.sum, Min: torch.amin, Max: torch.amax, Product: torch.prod}[op]
-    result = reduce(column).item()
-    if op == Average:
-        result /= len(values)
-    return result if exact else result * postscale
+        reductions.append(Reduction([tensor], op, prescale, postscale, members))
+        return reductions[0].launch(calls)
+
+    def finish(calls: Calls) -> Any:
+        if reductions:
+            return reductions[0].finish(calls)[0]
+        values = [call.number for call in calls if call is not None]
+        exact = all(isinstance(value, int) for value in values) and prescale == postscale == 1.0
+        column = torch.tensor(values, dtype=torch.int64 if exact else torch.float64)
+        if not exact:
+            column *= prescale
+        result = _NUMBERS[op](column).item()
+        if op == Average:
+            result /= members.size
+        return result if exact else result * postscale
+
+    call = Call("allreduce", name, [], _options(op, prescale, postscale), number)
+    return synchronize(start(call, launch, finish, members))
+
+
+_NUMBERS: dict[int, Any] = {
+    Average: torch.sum,
+    Sum: torch.sum,
+    Adasum: lambda column: combine(list(column)),
+    Min: torch.amin,
+    Max: torch.amax,
+    Product: torch.prod,
+}

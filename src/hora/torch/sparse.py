@@ -1,9 +1,59 @@
-"""Averaging sparse gradients, as embeddings make them: the workers' rows are gathered, not their whole tables."""
+"""Averaging sparse tensors, as embeddings make them: the workers' rows are gathered, not their whole tables."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.distributed as dist
+
+from hora.torch.gathering import grouped_allgather_async
+from hora.torch.handles import synchronize
+from hora.torch.process_sets import ProcessSet, global_process_set, members_of
+from hora.torch.wire import OP_NAMES, Average, Sum
+
+
+def sparse_allreduce_async(
+    tensor: torch.Tensor, name: str | None, op: int = Average, process_set: ProcessSet = global_process_set
+) -> Callable[[], torch.Tensor]:
+    """Start to reduce a sparse tensor over all workers; return what waits and gives the result.
+
+    Parameters
+    ----------
+    tensor
+        A sparse COO tensor of the same shape and dtype on every worker.
+    name
+        What the workers find each other's calls by, in any order; by default the order of the calls decides.
+    op
+        Average or Sum.
+    process_set
+        Whose tensors are reduced.
+
+    Returns
+    -------
+    callable
+        Takes nothing; returns a coalesced sparse tensor, alike on all workers.
+
+    Raises
+    ------
+    ValueError
+        Another op, a tensor that is not sparse, a name in flight.
+    HorovodInternalError
+        The workers' calls do not match, or a worker is gone.
+    """
+    if op not in (Average, Sum):
+        raise ValueError(f"sparse_allreduce_async needs op=hvd.Average or hvd.Sum; got {OP_NAMES.get(op, op)}")
+    if tensor.layout != torch.sparse_coo:
+        raise ValueError(f"sparse_allreduce_async needs a sparse COO tensor; got one of layout {tensor.layout}")
+    own = tensor.detach().coalesce()
+    handle = grouped_allgather_async([own.indices().t().contiguous(), own.values()], name, process_set)
+    divisor = members_of(process_set).size if op == Average else 1
+
+    def finish() -> torch.Tensor:
+        indices, values = synchronize(handle)
+        return torch.sparse_coo_tensor(indices.t(), values / divisor, tensor.shape).coalesce()
+
+    return finish
 
 
 def mean_sparse(

@@ -1,23 +1,52 @@
-"""The world: who this worker is among all workers, and the process group that they share.
+"""The world: who this worker is among all workers, and what they share.
 
-Everything else in this room asks `current()` for it. The variables that torchrun sets say who is who; without them the
-world is one worker, has no process group, and communication costs nothing.
+Everything else in this room asks `current()` for it; `rounds` makes it and ends it.
 """
 
 from __future__ import annotations
 
-import atexit
 import itertools
-import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import torch
 import torch.distributed as dist
 from torch.distributed import Store  # type: ignore[attr-defined]
 
 from hora.torch import farewell
-from hora.torch.rendezvous import across, connect, meet, open_store, read_place, timeout
+from hora.torch.rendezvous import timeout
+
+if TYPE_CHECKING:
+    from hora.torch.handles import Operations
+    from hora.torch.negotiation import Negotiation
+
+
+@dataclass(frozen=True)
+class Members:
+    """The workers of a process set, as this worker knows them.
+
+    Attributes
+    ----------
+    number
+        The set's `process_set_id`; 0 is the whole world.
+    ranks
+        Their ranks in the world.
+    rank
+        This worker's place among them; -1 where it is none of them.
+    group
+        The process group that carries their operations; None where they are one.
+    """
+
+    number: int = 0
+    ranks: Sequence[int] = (0,)
+    rank: int = 0
+    group: dist.ProcessGroup | None = None
+
+    @property
+    def size(self) -> int:
+        """How many they are."""
+        return len(self.ranks)
 
 
 @dataclass(frozen=True)
@@ -38,10 +67,17 @@ class World:
         The process group of all workers; None where there is one worker.
     store
         The key-value store of this round; None for one worker, or where the script made the process group.
+    operations, negotiation
+        The operations in flight, and how the workers agree on them; the latter is None where there is one worker.
+    sets
+        The process sets, by their numbers.
+    set_numbers
+        Numbers the process sets.
     deals
         Counts the loaders that were dealt in this round.
     """
 
+    operations: Operations
     rank: int = 0
     size: int = 1
     local_rank: int = 0
@@ -51,11 +87,19 @@ class World:
     homogeneous: bool = True
     group: dist.ProcessGroup | None = None
     store: Store | None = None
+    negotiation: Negotiation | None = None
+    sets: dict[int, Members] = field(default_factory=lambda: {0: Members()})
+    set_numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     deals: Iterator[int] = field(default_factory=itertools.count)
 
     @property
+    def members(self) -> Members:
+        """All workers, as a process set."""
+        return self.sets[0]
+
+    @property
     def device(self) -> torch.device:
-        """Where a tensor must live for `group` to carry it: the CPU, unless the group knows accelerators alone."""
+        """Where a tensor must live for the groups to carry it: the CPU, unless they know accelerators alone."""
         if self.group is None or "cpu:" in dist.get_backend_config(self.group):
             return torch.device("cpu")
         accelerator = torch.accelerator.current_accelerator()
@@ -65,44 +109,29 @@ class World:
 _world: World | None = None
 
 
-def init() -> None:
-    """Join the other workers; do this before anything else of `hora.torch`.
+def enter(world: World | None) -> None:
+    """Make a world the current one, or leave it where None is given."""
+    global _world
+    _world = world
 
-    The world is read from torchrun's variables (RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE, GROUP_RANK,
-    GROUP_WORLD_SIZE, MASTER_ADDR, MASTER_PORT). With none of them set the world is this one worker. Where the script
-    has initialised `torch.distributed` already, its process group is used, and left alone by `shutdown`. A second call
-    does nothing.
 
-    Raises
-    ------
-    HoraError
-        Some of the variables are missing or wrong, or a worker did not come within HORA_TIMEOUT_SECONDS.
+def new_group(ranks: Sequence[int] | None = None, backend: str | None = None) -> dist.ProcessGroup:
+    """Return another process group, for collectives that must not mix with others.
+
+    Parameters
+    ----------
+    ranks
+        Whose; by default all workers'. Those who are in it call this, and nobody else need.
+    backend
+        Its engine; by default the world's.
     """
-    global _world
-    if _world is None:
-        _world = _borrow() if dist.is_initialized() else _join()
-        atexit.unregister(_leave_at_exit)
-        atexit.register(_leave_at_exit)
-
-
-def shutdown() -> None:
-    """Leave the world; `init` may follow. Without a world this does nothing."""
-    global _world
-    world, _world = _world, None
-    if world is not None and world.store is not None:
-        farewell.part(world.store, world.rank, world.size)
-
-
-def _leave_at_exit() -> None:
-    """Leave the world when the interpreter ends."""
-    if _world is not None and _world.store is not None and not farewell.dying():
-        farewell.say_goodbye(_world.store, _world.rank, _world.size)
-    farewell.outlive()
-
-
-def new_group() -> dist.ProcessGroup:
-    """Return another process group of all workers, for collectives that must not mix with the world's own."""
-    return farewell.remember(dist.new_group(timeout=timeout()))
+    group: dist.ProcessGroup = dist.new_group(
+        None if ranks is None else list(ranks),
+        timeout=timeout(),
+        backend=backend,
+        use_local_synchronization=ranks is not None,
+    )
+    return farewell.remember(group)
 
 
 def current() -> World:
@@ -156,30 +185,3 @@ def cross_size() -> int:
 def is_homogeneous() -> bool:
     """Return whether every host has as many workers."""
     return current().homogeneous
-
-
-def _join() -> World:
-    """Join the world that the launcher's variables describe."""
-    place = read_place()
-    if place is None or place.size == 1:
-        return World()
-    store = open_store(place)
-    hosts = meet(store, place)
-    group = farewell.remember(connect(store, place))
-    among_hosts = across(hosts, place.rank, place.local_rank)
-    return World(place.rank, place.size, place.local_rank, place.local_size, *among_hosts, group, store)
-
-
-def _borrow() -> World:
-    """Describe the world of the process group that the script made."""
-    rank, size, group = dist.get_rank(), dist.get_world_size(), dist.group.WORLD
-    if size == 1:
-        return World()
-    name = bytearray(socket.gethostname().encode()[:256].ljust(256, b"\0"))
-    here = torch.frombuffer(name, dtype=torch.uint8).to(World(group=group).device)
-    everywhere = [torch.empty_like(here) for _ in range(size)]
-    dist.all_gather(everywhere, here)
-    hosts = [bytes(host.tolist()) for host in everywhere]
-    neighbours = [other for other in range(size) if hosts[other] == hosts[rank]]
-    local_rank = neighbours.index(rank)
-    return World(rank, size, local_rank, len(neighbours), *across(hosts, rank, local_rank), group)
