@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import time
 
 import pytest
@@ -254,7 +255,13 @@ def test_the_gradient_of_max_is_refused(pool):
         (lambda: hvd.poll(10**9), "no operation in flight"),
         (lambda: hvd.synchronize(10**9), "no operation in flight"),
         (lambda: hvd.allreduce("loss"), "got str"),
-        (lambda: [hvd.allreduce_async(torch.ones(1), name="twice") for _ in range(2)], "'twice' is still in flight"),
+        (lambda: hvd.alltoall(torch.ones(2), splits=[1]), "the sum 2; got"),
+        (lambda: hvd.alltoall(torch.ones(2), splits=torch.tensor([2.0])), "integers"),
+        (lambda: hvd.alltoall(torch.tensor(1.0)), "at least one dimension"),
+        (lambda: hvd.reducescatter(torch.tensor(1.0)), "at least one dimension"),
+        (lambda: hvd.allreduce(torch.tensor([1]), op=hvd.Adasum), "floating-point"),
+        (lambda: hvd.sparse_allreduce_async(torch.ones(2), "x"), "sparse COO"),
+        (lambda: hvd.barrier(hvd.ProcessSet([0])), "not known to the workers"),
     ],
 )
 def test_wrong_arguments(alone, call, message):
@@ -284,7 +291,10 @@ def mismatch(what):
         "root": lambda: hvd.broadcast(torch.ones(2), root_rank=rank, name="x"),
         "columns": lambda: hvd.allgather(torch.ones(2, 2 + rank), name="x"),
         "kind": lambda: hvd.allgather(torch.ones(2), name="x") if rank else hvd.allreduce(torch.ones(2), name="x"),
-        "name": lambda: hvd.allreduce(torch.ones(2), name="xy"[rank]),
+        "splits": lambda: hvd.alltoall(torch.ones(2, 2 + rank), splits=[1, 1]),
+        "scatter": lambda: hvd.reducescatter(torch.ones(4, 2 + rank)),
+        "group": lambda: hvd.grouped_allreduce([torch.ones(2)] * (1 + rank)),
+        "object": lambda: hvd.broadcast_object(1) if rank else hvd.allreduce(torch.ones(2)),
         "number": lambda: hvd.allreduce(1.0 if rank else torch.ones(2)),
     }
     try:
@@ -295,11 +305,14 @@ def mismatch(what):
     raise AssertionError("nothing was raised")
 
 
-@pytest.mark.parametrize("what", ["shape", "dtype", "op", "factor", "root", "columns", "kind", "name", "number"])
+@pytest.mark.parametrize(
+    "what",
+    ["shape", "dtype", "op", "factor", "root", "columns", "kind", "splits", "scatter", "group", "object", "number"],
+)
 def test_a_mismatch_raises_on_every_worker_and_breaks_nothing(pool, what):
     for rank, (message, total) in enumerate(pool.run(mismatch, what, size=2)):
-        assert message.startswith(f"worker {rank}: the workers called different operations: worker 0 ")
-        assert "; worker 1 " in message
+        assert message.startswith(f"worker {rank}: ")
+        assert re.search("failed: the workers called different operations: worker [01] .*; worker [01] ", message)
         assert total == 2
 
 
@@ -325,6 +338,7 @@ def test_a_worker_that_dies_is_an_error_for_the_others(pool):
     assert time.monotonic() - start < 15
     assert isinstance(survivor.error, hvd.HorovodInternalError)
     assert "worker 0: allreduce 'loss' of float32 [3] on cpu, op=Average" in str(survivor.error)
+    assert "failed: worker 1 is gone" in str(survivor.error)
 
 
 def come_late():

@@ -7,6 +7,8 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
 
 
 def worker_environment(rank: int, workers: int, port: int) -> dict[str, str]:
@@ -46,6 +48,10 @@ def worker_environment(rank: int, workers: int, port: int) -> dict[str, str]:
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(max(1, cores() // workers))),
         "PYTHONUNBUFFERED": "1",
     }
+    if find_spec("horovod") is None:
+        # A script that imports it finds Hora's own in its place.
+        standin = Path(__file__).parents[1] / "torch" / "standin"
+        variables["PYTHONPATH"] = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), str(standin)]))
     if sys.platform == "linux":
         # Without it Gloo takes the interface that this host's own name resolves to, if it resolves at all.
         variables["GLOO_SOCKET_IFNAME"] = os.environ.get("GLOO_SOCKET_IFNAME", "lo")

@@ -7,6 +7,7 @@ several at once.
 from __future__ import annotations
 
 import os
+import secrets
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -79,6 +80,8 @@ def run(
     if workers < 1:
         raise HoraError(f"run {workers} workers", "a run needs at least 1", "Ask for -n 1 or more.")
     inherited = {**os.environ}
+    # What the workers sign with what they send each other pickled.
+    inherited["HORA_SECRET"] = secrets.token_hex(32)
     inherited.pop("TORCHELASTIC_USE_AGENT_STORE", None)  # from a torchrun around this one; worker 0 would not listen
     with (
         reserved_port() as port,

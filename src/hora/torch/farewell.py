@@ -9,6 +9,7 @@ process ends not at all, and after `shutdown` once it has been idle for a while.
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 import time
 from contextlib import suppress
@@ -61,6 +62,10 @@ def outlive() -> None:
     """Let the process groups live longer than the interpreter, which then never runs their destructors."""
     for group in [*_groups, *(group for _, groups in _left for group in groups)]:
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(group))
+
+
+# A forked loader worker has the groups, but not their threads, for which a destructor would wait.
+os.register_at_fork(after_in_child=outlive)
 
 
 def say_goodbye(store: Store, rank: int, size: int) -> None:

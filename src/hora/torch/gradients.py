@@ -213,6 +213,10 @@ class Gradients:
     def _install_hooks(self, parameter: torch.Tensor) -> None:
         """Hook a parameter, also one that is frozen now and may be trained later."""
         frozen = not parameter.requires_grad
+        if not (parameter.is_floating_point() or parameter.is_complex()):
+            # Whole numbers never have a gradient.
+            self._hooks[parameter] = []
+            return
         parameter.requires_grad_(True)
         handles = [parameter.register_post_accumulate_grad_hook(self._on_gradient)]  # type: ignore[no-untyped-call]
         if self._summed or self._before_gradient is not None:

@@ -98,6 +98,8 @@ class Negotiation:
             if self._rank == 0 and listener.is_alive():
                 self._tell_to_stop(other, f"worker 0 {why}")
         self._join_listeners(_FAREWELL_SECONDS)
+        # It knows this object: the two would keep the group until some garbage collection.
+        self._coordinator = None
 
     def _join_listeners(self, seconds: float) -> None:
         """Wait for the listeners to end, so long at most."""
