@@ -227,6 +227,10 @@ def store_item(walk: Walk, target: ast.Subscript, value: Value, origin: ast.expr
             continue
     if all(is_plain(thing) for thing in receiver.things) and isinstance(target.value, ast.Name | ast.Attribute):
         spread = join_spreads(receiver.spread, value.spread)
+        if receiver.spread.kind in ENTRIES:
+            # Writing to a sample by its place picks it as reading does.
+            taken = shapes.subscript(walk, receiver, target, index).spread
+            spread = taken if taken.kind is Kind.MIXED else spread
         if receiver.spread != spread:
             walk.assign(target.value, replace(receiver, spread=spread))
 

@@ -223,6 +223,10 @@ def _choice(walk: Walk, node: ast.IfExp) -> Value:
     test = walk.value(node.test)
     walk.judge(node, node.test, test)
     known = truth(test)
+    if WorkerZero() in test.things and isinstance(node.orelse, ast.Constant) and node.orelse.value is None:
+        # What worker 0 alone makes, the others do without.
+        with walk.decided(test.spread, True):
+            return walk.value(node.body)
     yes, no = walk.value(node.body), walk.value(node.orelse)
     result = yes if known is True else no if known is False else join(yes, no)
     if test.spread.alike:

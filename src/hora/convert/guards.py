@@ -80,12 +80,22 @@ def elsewhere(program: Program, node: ast.Call, wanted: Callable[[Call], bool]) 
     inside = [call for call in program.all_calls if node in call.place.context and not program.own(call.node)]
     if not any(wanted(call) for call in inside):
         return False
-    functions = {call.place.frame.node for call in inside}
-    return not any(
-        isinstance(part, ast.Attribute) and isinstance(part.ctx, ast.Store)
-        for one in functions
-        for part in ast.walk(one)
-    )
+    return not any(_keeps(function) for function in {call.place.frame.node for call in inside})
+
+
+def _keeps(function: ast.AST) -> bool:
+    """Whether a function stores something in an object that it has not made itself."""
+    made = {
+        target.id
+        for node in ast.walk(function)
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    stores = [
+        node for node in ast.walk(function) if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)
+    ]
+    return any(not (isinstance(store.value, ast.Name) and store.value.id in made) for store in stores)
 
 
 def together(program: Program, statement: ast.AST) -> bool:

@@ -79,11 +79,13 @@ def call(walk: Walk, name: str, arguments: Arguments) -> Value:
             if isinstance(thing, Parameters):
                 walk.change(thing.module, "drawn", node)
         return UNKNOWN
+    if name in names.SYNCHRONISED and arguments.values:
+        return arguments.values[0]
     if name in names.SPREADERS and arguments.values:
         return _spread_out(walk, last, arguments)
     if name.startswith("torch.nn.") and last[:1].isupper() and name.count(".") == 2:
         return networks.layer(walk, name, arguments)
-    if name.startswith("torchvision.models.") or (name.startswith("timm.") and last == "create_model"):
+    if name.startswith(names.NETWORKS) or (name.startswith("timm.") and last == "create_model"):
         return networks.pretrained(walk, name, arguments)
     if name.startswith(names.CLOCKS):
         return tensor(own("HR403", f"{name}() differs from worker to worker", node), number=True)

@@ -17,7 +17,10 @@ SAVERS = frozenset({
     "os.rmdir", "shutil.rmtree", "shutil.copy", "shutil.copyfile", "shutil.move", "torchvision.utils.save_image",
     "os.system",
 })  # fmt: skip
-PICTURES = ("matplotlib.", "seaborn.", "cv2.imwrite", "imageio.", "PIL.")
+PICTURES = (
+    "matplotlib.", "seaborn.", "cv2.imwrite", "imageio.", "PIL.", "scipy.misc.", "tensorflow.Summary",
+    "tensorflow.summary.", "wandb.Image", "wandb.Histogram",
+)  # fmt: skip
 SHOWS = frozenset({
     "add_image", "add_images", "add_figure", "add_embedding", "add_graph", "add_video", "add_pr_curve",
     "add_histogram", "save_image", "imshow", "imwrite", "Image",
@@ -45,6 +48,10 @@ CRITERIA = {
     "CosineEmbeddingLoss": "cosine_embedding_loss", "TripletMarginLoss": "triplet_margin_loss",
     "PoissonNLLLoss": "poisson_nll_loss", "GaussianNLLLoss": "gaussian_nll_loss",
 }  # fmt: skip
+NETWORKS = (
+    "torchvision.models.", "efficientnet_pytorch.EfficientNet", "pretrainedmodels.", "monai.networks.nets.",
+)  # fmt: skip
+SYNCHRONISED = frozenset(["apex.parallel.convert_syncbn_model", "torch.nn.SyncBatchNorm.convert_sync_batchnorm"])
 RECURRENT = frozenset({"torch.nn.LSTM", "torch.nn.GRU", "torch.nn.RNN"})
 PAIRS = frozenset({"torch.nn.LSTMCell", "torch.nn.MultiheadAttention"})
 WITHOUT_WEIGHTS = frozenset({

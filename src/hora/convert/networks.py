@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from hora.convert import calls, names
+from hora.convert.along import meeting
 from hora.convert.arguments import Arguments, literal
 from hora.convert.memory import ANY
 from hora.convert.spread import ALIKE, ENTRIES, Kind, Spread, mixed, nonlinear
@@ -97,7 +98,7 @@ def loss(walk: Walk, wanted: Criterion, arguments: Arguments) -> Value:
     if spread.kind not in ENTRIES:
         return tensor(ALIKE if spread.kind is Kind.ZERO else spread)
     if wanted.reduction == "none":
-        return tensor(spread)
+        return tensor(replace(spread, flat=True))
     if wanted.reduction == "sum":
         return tensor(Spread(Kind.SUM, spread.loaders))
     if wanted.reduction != "mean":
@@ -113,6 +114,10 @@ def forward(walk: Walk, module: Thing, arguments: Arguments) -> Value:
     """Give what a library's network or layer gives."""
     walk.facts.used.setdefault(module, []).append(walk.place)
     maker = module.maker if isinstance(module, Module) else ""
+    if maker.startswith("torchvision.models.detection.") and len(arguments.all) > 1:
+        spreads = [walk.state.deep_spread(value) for value in arguments.all]
+        message = "the losses of a detector divide by counts of boxes, which differ from worker to worker"
+        return tensor(mixed("HR304", message, arguments.node, *spreads))
     if maker == "torch.nn.Sequential" and arguments.values:
         result = arguments.values[0]
         for child in walk.state.element(module, None).things:
@@ -120,6 +125,10 @@ def forward(walk: Walk, module: Thing, arguments: Arguments) -> Value:
             result = passed if passed.spread.kind in (*ENTRIES, Kind.MIXED) else result
         return result
     spread = _passed(walk, arguments.all, arguments.node, maker or "a layer")
+    first = walk.state.deep_spread(arguments.values[0]) if arguments.values else spread
+    met = meeting(walk, module, first) if isinstance(module, Module) else None
+    if met is not None:
+        return tensor(mixed("HR305", met, arguments.node, spread))
     if maker in names.RECURRENT:
         if spread.kind in ENTRIES and len(arguments.values) > 1 and _whole(walk, arguments.values[1]):
             spread = mixed("HR207", "a hidden state for the whole batch meets a slice of it", arguments.node, spread)
@@ -148,7 +157,11 @@ def combined(walk: Walk, values: tuple[Value, ...], node: ast.AST) -> Value:
 def _passed(walk: Walk, values: tuple[Value, ...], node: ast.AST, name: str) -> Spread:
     """Give how a network's output spreads: as its inputs do, the axis of samples being that of the first."""
     spreads = [walk.state.deep_spread(value) for value in values]
-    kept = [replace(one, axis=one.axis if one is spreads[0] else None) for one in spreads if one.kind is not Kind.COUNT]
+    kept = [
+        replace(one, axis=one.axis if one is spreads[0] else None, flat=False)
+        for one in spreads
+        if one.kind is not Kind.COUNT
+    ]
     return nonlinear(tuple(kept), node, name)
 
 

@@ -64,13 +64,22 @@ def shaped(walk: Walk, spread: Spread, sizes: tuple[Value, ...], node: ast.AST, 
     if flat and literal(flat[0]) in walk.sizes:
         return mixed("HR207", "a shape uses the batch size of the loader", node, spread)
     if not flat or (len(flat) == 1 and (literal(flat[0]) == -1 or name == "flatten")):
-        return replace(spread, axis=0)
+        return replace(spread, axis=0, flat=True)
+    spread = replace(spread, flat=False)
     if flat and spread.axis == 0 and (literal(flat[0]) == -1 or flat[0].spread.kind is Kind.COUNT):
         return spread
     for axis, one in enumerate(flat):
         if one.spread.kind is Kind.COUNT:
             return replace(spread, axis=axis)
+    if spread.axis == 0 and _fixed(flat[0]):
+        return mixed("HR305", f"{name}() lays several samples of the batch side by side", node, spread)
     return replace(spread, axis=None)
+
+
+def _fixed(size: Value) -> bool:
+    """Whether a size is a number above one that is written there: an axis of one is only put in front."""
+    number = literal(size)
+    return isinstance(number, int) and not isinstance(number, bool) and number > 1
 
 
 def subscript(walk: Walk, receiver: Value, node: ast.Subscript, index: Value) -> Value:
@@ -123,7 +132,7 @@ def _picked(walk: Walk, spread: Spread, inside: Spread, indices: list[ast.expr],
 
 def _whole(index: ast.expr) -> bool:
     """Whether an index takes a whole axis."""
-    return isinstance(index, ast.Slice) and index.lower is None and index.upper is None
+    return isinstance(index, ast.Slice) and index.lower is None and index.upper is None and index.step is None
 
 
 def _all_of_batch(walk: Walk, index: ast.expr) -> bool:

@@ -57,12 +57,15 @@ class Spread:
         For entries of samples: the axis that counts the samples, or None when that is not known.
     why
         What made it mixed, or a worker's own.
+    flat
+        For entries of samples: whether there is one number for each, as far as that can be seen.
     """
 
     kind: Kind
     loaders: frozenset[Hashable] = frozenset()
     axis: int | None = None
     why: Reason | None = None
+    flat: bool = False
 
     @property
     def local(self) -> bool:
@@ -123,6 +126,8 @@ def join(left: Spread, right: Spread) -> Spread:
     """Give the spread of a value that is one or the other, depending on the path taken."""
     if left == right:
         return left
+    if replace(left, flat=right.flat) == right:
+        return replace(left, flat=True)
     for one, other in ((left, right), (right, left)):
         if one.kind is Kind.MIXED:
             return replace(one, loaders=one.loaders | other.loaders)
@@ -283,6 +288,6 @@ def _rows(left: Spread, right: Spread, node: ast.AST) -> Spread:
             return mixed("HR305", "each sample of the batch meets each other", node, left, right)
         kind = Kind.ROWS if left.kind is right.kind is Kind.ROWS else Kind.RAGGED
         axis = left.axis if left.axis is not None else right.axis
-        return Spread(kind, left.loaders | right.loaders, axis)
+        return Spread(kind, left.loaders | right.loaders, axis, flat=left.flat and right.flat)
     message = f"{left.kind.value} meets {right.kind.value}"
     return mixed("HR305", message, node, left, right)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from hora.convert import calls, expressions, shapes
+from hora.convert.along import picked
 from hora.convert.arguments import Arguments, literal
 from hora.convert.spread import ALIKE, ENTRIES, Kind, Spread, mixed, nonlinear, text
 from hora.convert.spread import join as join_spreads
@@ -204,6 +205,9 @@ def _entrywise(
             return mixed("HR305", f"{name}() adds up over the samples of the batch", node, *parts)
         if met > 1 or name in ("pdist", "corrcoef", "cov"):
             return mixed("HR305", f"{name}() lets each sample of the batch meet each other", node, *parts)
+    taken = picked(name, values, spread, others)
+    if taken is not None:
+        return mixed("HR305", taken, node, *parts)
     if name in ALONG:
         return _along(name, spread, others, values, arguments)
     if name == "t":
@@ -215,6 +219,8 @@ def _entrywise(
         return replace(whole, kind=Kind.RAGGED, axis=0) if whole.kind is Kind.ROWS else whole
     if name in SHAPES:
         return shapes.shaped(walk, spread, values[1:], node, name, sized)
+    if name == "unsqueeze":
+        spread = replace(spread, flat=False)
     if name == "unsqueeze" and spread.kind in ENTRIES and spread.axis is not None and len(values) > 1:
         at = literal(values[1])
         if not isinstance(at, int) or at < 0:
@@ -269,10 +275,12 @@ def _along(
     )
     axes = shapes.axes_of(axis)
     if axes is None:
-        if name in ("topk", "sort", "argsort", "softmax", "log_softmax", "softmin", "normalize", "gumbel_softmax"):
+        if name in ("softmax", "log_softmax", "softmin", "normalize", "gumbel_softmax"):
+            return spread
+        if name in ("topk", "sort", "argsort") and not spread.flat:
             return spread
         return mixed("HR305", f"{name}() over the whole batch", node, spread)
-    if (spread.axis or 0) in axes:
+    if (spread.axis or 0) in axes or (spread.flat and -1 in axes and name in ("topk", "sort", "argsort", "cumsum")):
         return mixed("HR305", f"{name}() along the axis of the samples", node, spread)
     return spread
 
@@ -283,7 +291,7 @@ def reduction(value: Value, spread: Spread, name: str, axis: Value | None, node:
         return Value(ALIKE if spread.kind is Kind.ZERO else spread, number=value.number)
     axes = shapes.axes_of(axis)
     if axes is not None and (spread.axis or 0) not in axes:
-        return Value(spread, number=value.number)
+        return Value(replace(spread, flat=bool(axes & {1, -1})), number=value.number)
     if axes is not None and spread.axis is None:
         return tensor(mixed("HR305", f"{name}() along an axis that may be that of the samples", node, spread))
     if name != "mean":

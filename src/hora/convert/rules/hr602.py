@@ -10,6 +10,7 @@ from hora.convert.facts import Call
 from hora.convert.finding import Finding
 from hora.convert.guards import elsewhere, guarded, runs, together
 from hora.convert.names import BARS, PICTURES, PRINTERS
+from hora.convert.openers import opened
 from hora.convert.program import Program
 from hora.convert.values import Foreign, Method, Named, Stream
 
@@ -26,6 +27,7 @@ _SPEAKERS = (
     "torch.utils.tensorboard",
     "tensorboardX",
     "visdom",
+    "tensorflow.summary.",
     "mlflow.",
     *PICTURES,
 )
@@ -48,6 +50,10 @@ def detect(program: Program) -> list[Finding]:
         and program.own(call.node)
         and not call.place.alone
     ]
+    if not any(finding.mendable for finding in findings):
+        findings += [
+            program.finding(CODE, call.node, "every worker opens this", [edit]) for call, edit in opened(program)
+        ]
     return [*findings, *_computed_inside(program), *_runs_of_wandb(program), *_pictures(program)]
 
 
