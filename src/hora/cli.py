@@ -163,10 +163,9 @@ def verify(
 
         check_page(html)
     errors = Console(stderr=True)
-    quiet = json_ or not errors.is_terminal
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _leave)
-    with errors.status("verifying", spinner="dots") if not quiet else _nothing() as status:
+    with errors.status("verifying", spinner="dots") if errors.is_terminal else _nothing() as status:
         results = verify_each(
             original,
             converted,
@@ -175,7 +174,7 @@ def verify(
             steps=steps,
             seed=seed,
             timeout=timeout,
-            progress=(lambda _: None) if status is None else status.update,
+            progress=status.update if status is not None else lambda stage: print(f"hora: {stage}", file=sys.stderr),
         )
     if html is not None:
         from hora.verify.page import write_page

@@ -1,5 +1,6 @@
 """An observed script reads its own files and never changes one, whichever way it writes."""
 
+import ctypes
 import json
 import os
 import shutil
@@ -136,3 +137,26 @@ def test_sources_are_copied_and_environments_are_not(tmp_path):
         assert (here / name).read_text() == name
     assert (here / "env").is_symlink()
     assert (here / "data").is_symlink()
+
+
+def test_what_a_library_writes_below_python(tmp_path, monkeypatch):
+    home = tmp_path / "home"
+    (home / "results").mkdir(parents=True)
+    (home / "env").mkdir()
+    (home / "env" / "pyvenv.cfg").write_text("")
+    for name in ("weights.h5", "results/weights.h5"):
+        (home / name).write_bytes(b"mine")
+    with open(home / "data.bin", "wb") as data:
+        data.truncate(17 << 20)
+    before = content(home)
+    here = Mirror(tmp_path / "mirror").contents(home)
+    monkeypatch.chdir(here)
+    libc = ctypes.CDLL(None)
+    for name in ("weights.h5", "results/weights.h5", "results/new.h5"):
+        fd = libc.open(name.encode(), os.O_WRONLY | os.O_CREAT, 0o644)
+        assert libc.write(fd, b"theirs", 6) == 6
+        libc.close(fd)
+        assert (here / name).read_bytes() == b"theirs"
+    assert content(home) == before
+    assert (here / "data.bin").is_symlink(), "what is large is not copied"
+    assert (here / "env").is_symlink()

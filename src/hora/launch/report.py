@@ -75,6 +75,8 @@ class Report:
         console = self._consoles["stderr"]
         if cause.traceback:
             self._print(console, cause.traceback)
+        elif cause.last_line and not alone:
+            self._print(console, f"worker {cause.rank} said last: {cause.last_line}")
         if cause.traceback and not alone:
             self._print(console, "")
         for exit in result.exits:
@@ -113,6 +115,8 @@ def _fate(exit: WorkerExit, cause: WorkerExit) -> str:
         return f"stopped because worker {cause.rank} failed"
     if exit.lost_connection:
         return f"stopped because worker {cause.rank} failed (it lost its connection)"
+    if exit.last_line and exit.last_line == cause.last_line and exit.status == cause.status:
+        return "failed as well, and said the same"
     return f"failed as well: {exit.error or _how(exit)}"
 
 

@@ -61,6 +61,8 @@ class WorkerExit:
         When it was seen to fail by itself (its traceback began, or else it ended): seconds since the start, else None.
     ended_at
         When its process ended: seconds since the start.
+    last_line
+        The last line of its standard error, if it failed.
     """
 
     rank: int
@@ -73,6 +75,7 @@ class WorkerExit:
     stopped: bool
     failed_at: float | None
     ended_at: float
+    last_line: str | None = None
 
     @property
     def how(self) -> str:

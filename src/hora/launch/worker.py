@@ -216,6 +216,7 @@ class Worker:
             signal=-code if code < 0 else None,
             traceback=last.text if last else None,
             error=last.error if last else None,
+            last_line=self._last_words[-1] if code and self._last_words else None,
             lost_connection=last.lost_connection if last else aborted and tells_lost_connection(self._last_words),
             stopped=self.stopped_at is not None,
             failed_at=failed_at if code and by_itself else None,

@@ -13,6 +13,9 @@ from pathlib import Path
 
 # How deep, and through how many directories, a script's own sources are looked for.
 _DEPTH, _DIRECTORIES = 4, 500
+# What is copied of a working directory: files up to this size, so many bytes in all, and from directories of so many
+# entries. A data set is larger, and only read.
+_FILE_BYTES, _ALL_BYTES, _ENTRIES = 16 << 20, 64 << 20, 1000
 
 
 class Mirror:
@@ -34,6 +37,29 @@ class Mirror:
         for part in origin.parts[1:]:
             here = here / part
             own_directory(here)
+        return here
+
+    def contents(self, origin: Path) -> Path:
+        """The same, with the smaller files below it copied: what a library writes below Python then stays inside, too.
+
+        Environments, hidden directories, and what is too large or too many stay links.
+        """
+        here = self.directory(origin)
+        left, directories = _ALL_BYTES, _DIRECTORIES
+        below = [(here, 0)]
+        while below and directories:
+            directory, depth = below.pop(0)
+            directories -= 1
+            for entry in os.scandir(directory):
+                path = Path(entry.path)
+                if entry.is_file():
+                    size = entry.stat().st_size
+                    if size <= min(_FILE_BYTES, left) and os.access(path, os.R_OK):
+                        left -= size
+                        own_file(path)
+                elif depth < _DEPTH and entry.is_dir() and _is_small(path):
+                    own_directory(path)
+                    below.append((path, depth + 1))
         return here
 
     def sources(self, origin: Path) -> Path:
@@ -85,10 +111,20 @@ def own_file(path: Path) -> None:
 
 
 def _holds_sources(directory: Path) -> bool:
+    return any(name.endswith(".py") for name in _names(directory) or ())
+
+
+def _is_small(directory: Path) -> bool:
+    names = _names(directory)
+    return names is not None and len(names) <= _ENTRIES
+
+
+def _names(directory: Path) -> list[str] | None:
+    """What lies in a directory; None where it is hidden, cannot be read, or holds what is installed."""
     if directory.name.startswith((".", "__pycache__")) or directory.name in {"site-packages", "node_modules"}:
-        return False
+        return None
     try:
         names = os.listdir(directory)
     except PermissionError:
-        return False
-    return "pyvenv.cfg" not in names and any(name.endswith(".py") for name in names)
+        return None
+    return None if "pyvenv.cfg" in names else names

@@ -207,7 +207,7 @@ def _line(stack: Path, staged: Path) -> int | None:
 def stage(script: Script, mirror: Mirror) -> tuple[Path, Path]:
     """Where the script lies in the mirror, with its text in place, and the working directory there."""
     path = script.path.absolute()
-    work = mirror.directory(Path.cwd())
+    work = mirror.contents(Path.cwd())
     staged = mirror.sources(path.parent) / path.name
     if script.text is not None:
         staged.unlink(missing_ok=True)

@@ -96,7 +96,6 @@ def verify_each(
             _check_script(asked, path)
     text = None
     if converted is None:
-        progress("converting")
         text = _converted_text(asked, original)
     one = Script(original, tuple(args))
     several = Script(converted or original, tuple(args), text=text)
