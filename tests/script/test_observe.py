@@ -90,6 +90,18 @@ def test_a_pass_is_shortened_but_keeps_its_own_last_batch(run):
     assert [line.text for line in of(Printed, events)] == ["epoch 0", "epoch 1"], "the second epoch comes to its end"
 
 
+def test_an_endless_pass_does_not_end_before_the_run(run, monkeypatch):
+    monkeypatch.setattr("hora.script.passes._ENDLESS", 500)
+    endless = "sampler=torch.utils.data.RandomSampler(data, replacement=True, num_samples=10**10)"
+    text = TRAINING.replace("shuffle=True", endless).replace(
+        "for x, y in loader:", "batches = iter(loader)\n    while True:\n        x, y = next(batches)"
+    )
+    events = run(text, steps=8, pass_length=4)
+    assert len(of(OptimizerStepped, events)) == 8
+    assert events[-1].stopped
+    assert events[-1].remarks == ("a pass draws more than 500 samples: taken for endless",)
+
+
 def test_recorded_batches_are_replayed_and_permuted_within(run):
     recorded = {("TensorDataset[10]", 0): ((7, 8, 9), (1, 2))}
     events = run(TRAINING, replay=Replay(recorded), steps=2)

@@ -155,14 +155,17 @@ class Passes:
         last: list[int] | None = None
         samples, distinct = 0, set[int]()
         for batch in own:
-            if last is not None and (self._knobs.by_steps or len(first) < self._knobs.pass_length - 1):
+            if last is not None and (self._knobs.by_steps or len(first) <= self._knobs.steps):
                 first.append(last)
             last = [int(sample) for sample in batch]
             samples += len(last)
             distinct.update(last)
             if samples > _ENDLESS:
+                # Its script counts on there being a next batch: no pass of it may end before the run does.
                 self.remarks[f"a pass draws more than {_ENDLESS:,} samples: taken for endless"] = None
-                break
+                return first, samples, len(distinct)
+        if not self._knobs.by_steps:
+            first = first[: self._knobs.pass_length - 1]
         return ([*first, last] if last is not None else []), samples, len(distinct)
 
     def _name(self, loader: DataLoader[Any]) -> str:
