@@ -16,6 +16,7 @@ ARROWS = {
     "launch": set(),
     "script": {"torch"},
     "verify": {"script", "launch", "convert"},
+    "learn": {"torch", "launch", "convert", "verify"},
 }
 # Rooms that answer in the time that starting Python takes.
 WITHOUT_TORCH = {"convert", "launch"}

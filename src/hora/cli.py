@@ -207,9 +207,44 @@ def run(
 
 
 @app.command()
+def learn(
+    lesson: Annotated[int | None, typer.Argument(help="The lesson to open; left out, all.", show_default=False)] = None,
+    list_: Annotated[bool, typer.Option("--list", help="List the lessons.")] = False,
+    grade: Annotated[Path | None, typer.Option("--grade", metavar="FILE", help="Grade the lesson's exercise.")] = None,
+    export: Annotated[Path | None, typer.Option("--export", metavar="DIR", help="Write static HTML pages.")] = None,
+    port: Annotated[int, typer.Option("--port", help="The port on this machine to serve at.")] = 2718,
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open a browser.")] = True,
+) -> None:
+    """Open the course in the browser: training on several GPUs, in notebooks that run Hora."""
+    from hora import learn as room
+
+    if list_:
+        for one in room.LESSONS:
+            print(f"{one.number}. {one.title} ({sum(one.minutes)} min): {one.objective}")
+        return
+    chosen = None if lesson is None else room.lesson(lesson)
+    if grade is not None:
+        if chosen is None:
+            raise HoraError(f"learn --grade {grade}", "no lesson was named", "Name it: hora learn 1 --grade FILE")
+        result = room.grade(chosen.number, grade)
+        print("\n".join(result.lines()))
+        raise typer.Exit(0 if result.passed else 1)
+    if export is not None:
+        pages = room.export(export, room.LESSONS if chosen is None else (chosen,), progress=_say)
+        _say(f"wrote {len(pages)} pages; look at them: python -m http.server --directory {export}")
+        return
+    signal.signal(signal.SIGTERM, _leave)
+    room.serve(chosen, port=port, open_browser=browser)
+
+
+@app.command()
 def version() -> None:
     """Print Hora's version."""
     print(__version__)
+
+
+def _say(words: str) -> None:
+    print(words, file=sys.stderr)
 
 
 def _leave(number: int, _frame: object) -> NoReturn:
