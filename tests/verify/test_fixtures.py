@@ -17,6 +17,7 @@ CASES = (
     "HR304/ignored_unasked",
     "HR304/mask",
     "HR304/mean_of_picked",
+    "HR304/weights_of_the_network",
     "HR309/closure",
     "HR309/whole_batch",
 )
