@@ -1,4 +1,4 @@
-"""Programs that nobody here wrote, through ``check``: a sample of torch's sources, and scripts put together at random."""
+"""Programs that nobody here wrote, through ``check``: a sample of torch's sources, and scripts made at random."""
 
 from __future__ import annotations
 
