@@ -86,7 +86,8 @@ def test_workers_that_would_train_alone_are_pointed_out(scripts):
 def test_convert_as_json(tmp_path):
     done = hora("convert", DIGITS, "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    result = json.loads(done.stdout)
+    whole = json.loads(done.stdout)
+    (result,) = whole["files"]
     assert "hora.torch" in result["converted"]
     assert {edit["code"] for edit in result["edits"]} >= {
         "HR101",
@@ -98,7 +99,7 @@ def test_convert_as_json(tmp_path):
         "HR602",
         "HR603",
     }
-    assert result["refusals"] == []
+    assert whole["refusals"] == []
 
 
 def test_verify_as_json(tmp_path):

@@ -56,31 +56,38 @@ def main() -> NoReturn:
 @app.command(no_args_is_help=True)
 def convert(
     script: Annotated[Path, typer.Argument(help="A training script for one device.", show_default=False)],
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="Write the converted script here.")] = None,
-    diff: Annotated[bool, typer.Option("--diff", help="Print a unified diff; write nothing.")] = False,
-    in_place: Annotated[bool, typer.Option("--in-place", help="Overwrite the script.")] = False,
+    output: Annotated[
+        str | None, typer.Option("-o", "--output", help="Write the script here; into a directory, its modules with it.")
+    ] = None,
+    diff: Annotated[bool, typer.Option("--diff", help="Print a unified diff of all files; write nothing.")] = False,
+    in_place: Annotated[bool, typer.Option("--in-place", help="Overwrite the script and its modules.")] = False,
     json_: Json = False,
 ) -> None:
     """Turn a script for one device into one for several workers.
 
-    The batch size stays the global batch (strong scaling), so the training stays the same. The result still runs with
-    plain python.
+    The batch size stays the global batch (strong scaling), so the training stays the same. Modules of the script's own
+    that it imports are converted with it. The result still runs with plain python.
     """
     from hora.convert import convert, write
+    from hora.convert.entries import entries
     from hora.convert.report import show_code, show_reasons
+    from hora.convert.writing import require_one_file
 
     if (output is not None) + diff + in_place > 1:
         raise HoraError("convert", "more than one of -o, --diff and --in-place", "Give one of them")
     conversion = convert(script)
-    target = script if in_place else output
-    if not conversion.refusals and target is not None:
-        write(conversion, target, in_place=in_place)
+    writes = not conversion.refusals and (in_place or output is not None)
+    written = write(conversion, output, in_place=in_place) if writes else ()
     if json_:
         _print_json(conversion)
     else:
-        if not conversion.refusals and target is None:
+        if not conversion.refusals and not writes:
+            if not diff:
+                require_one_file(conversion, f"print {script}")
             show_code(conversion, Console(), diff=diff)
-        show_reasons(conversion, Console(stderr=True), None if conversion.refusals else target)
+        modules = [path for path in written if path.resolve() != script.resolve()] if in_place else []
+        others = [path for path in entries(modules) if not script.resolve().match(f"{path}")] if modules else []
+        show_reasons(conversion, Console(stderr=True), written, others)
     raise typer.Exit(1 if conversion.refusals else 0)
 
 
@@ -277,4 +284,4 @@ def _public(result: Any) -> dict[str, Any]:
 
 
 def _as_json(value: Any) -> Any:
-    return dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else str(value)
+    return _public(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else str(value)

@@ -11,9 +11,11 @@ from hora.convert import edits
 from hora.convert.edits import Edit, SharedLineError
 from hora.convert.source import Source, parse
 
+FILE = Path("script.py")
+
 
 def source_of(text: str) -> Source:
-    return parse(text, path=Path("script.py"))
+    return parse(text, path=FILE)
 
 
 def first(source: Source, kind: type[ast.stmt]) -> ast.stmt:
@@ -26,12 +28,12 @@ def guarded(text: str, kind: type[ast.stmt] = ast.Expr) -> str:
 
 
 def test_insertions_at_one_place_keep_their_order() -> None:
-    assert edits.apply("ab", [Edit(1, 1, "x"), Edit(1, 1, "y")]) == "axyb"
+    assert edits.apply("ab", [Edit(1, 1, "x", FILE), Edit(1, 1, "y", FILE)]) == "axyb"
 
 
 def test_overlaps_are_an_error() -> None:
     with pytest.raises(ValueError, match="overlap"):
-        edits.apply("abc", [Edit(0, 2, "x"), Edit(1, 3, "y")])
+        edits.apply("abc", [Edit(0, 2, "x", FILE), Edit(1, 3, "y", FILE)])
 
 
 def test_a_guard_indents_statements_and_not_what_is_inside_strings() -> None:
@@ -120,6 +122,6 @@ def test_columns_are_counted_in_bytes_by_python_and_in_characters_here() -> None
 
 def test_each_line_knows_where_it_came_from() -> None:
     text = "a\nb\nc\n"
-    changes = [Edit(2, 2, "new\n"), Edit(2, 2, "    ")]
+    changes = [Edit(2, 2, "new\n", FILE), Edit(2, 2, "    ", FILE)]
     assert edits.apply(text, changes) == "a\nnew\n    b\nc\n"
     assert edits.origins(text, changes) == [0, 2, 2, 4]

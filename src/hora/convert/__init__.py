@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from hora.convert.conversion import Applied, Conversion, check, convert, write
+from hora.convert.conversion import Applied, Conversion, ConvertedFile
+from hora.convert.converting import check, convert
 from hora.convert.finding import Finding
+from hora.convert.writing import write
 
-__all__ = ["Applied", "Conversion", "Finding", "check", "convert", "write"]
+__all__ = ["Applied", "Conversion", "ConvertedFile", "Finding", "check", "convert", "write"]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from hora.convert.conversion import check
+from hora.convert.converting import check
 from hora.convert.finding import Finding
 from hora.convert.settings import Settings
 from hora.errors import HoraError

@@ -76,7 +76,7 @@ def _loader(program: Program, node: ast.AST) -> str | None:
 
 def _place(program: Program, node: ast.AST, context: tuple[ast.AST, ...]) -> Place | None:
     """Give the way that leads to an expression's statement."""
-    return program.facts.places.get(program.statement(node), {}).get(context) if program.own(node) else None
+    return program.facts.places.get(program.statement(node), {}).get(context)
 
 
 def _of_quotient(program: Program, node: ast.BinOp) -> list[Edit] | None:
@@ -86,7 +86,7 @@ def _of_quotient(program: Program, node: ast.BinOp) -> list[Edit] | None:
         return None
     edits: list[Edit] = []
     for count in _counts(program, node.right, frozenset()):
-        edits += surround(program.source, count, f"{name}.total(", ")")
+        edits += surround(program.home(count), count, f"{name}.total(", ")")
     return edits or None
 
 
@@ -98,7 +98,7 @@ def _counts(program: Program, node: ast.AST, seen: frozenset[ast.AST]) -> Iterat
         yield node
     elif isinstance(node, ast.Name) and kinds == {Kind.MIXED}:
         for why in {value.spread.why.node for value in values if value.spread.why is not None} - seen:
-            if isinstance(why, ast.expr) and program.own(why):
+            if isinstance(why, ast.expr):
                 yield from _counts(program, why, seen | {why})
     elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
         for part in (node.func.value, *node.args, *node.keywords):
@@ -117,18 +117,18 @@ def _of_mean(program: Program, node: ast.Call) -> list[Edit] | None:
     entries = function.value
     if not _repeatable(entries):
         return None
-    source = program.source
+    source = program.home(node)
     opening, closing = ("(", ")") if _tight(program, node) else ("", "")
     begin, end = source.span(entries)[1], source.span(node)[1]
     quotient = f".sum() / {name}.total({source.segment(entries)}.numel()){closing}"
-    return [*surround(source, entries, opening, "")[:1], Edit(begin, end, quotient)]
+    return [*surround(source, entries, opening, "")[:1], Edit(begin, end, quotient, source.path)]
 
 
 def _of_criterion(program: Program, site: ast.Call) -> list[Edit] | None:
     """Let a loss of the library give what is added up, and divide by the global count wherever it is called."""
     makers, options = _options(program, site)
     calls = [one for one in program.calls_by_node if isinstance(one, ast.Call) and criterion_of(program, one) is site]
-    if options is None or not calls or not all(map(program.own, (site, *calls))):
+    if options is None or not calls:
         return None
     if site not in calls and not _only_called(program, site):
         return None
@@ -156,13 +156,13 @@ def _divided(
         return None
     divisor = count if name is None else f"{name}.total({count})"
     opening, closing = ("(", ")") if _tight(program, call) else ("", "")
-    return surround(program.source, call, opening, f" / {divisor}{closing}")
+    return surround(program.home(call), call, opening, f" / {divisor}{closing}")
 
 
 def _added_up(program: Program, call: ast.Call, name: str | None) -> list[Edit] | None:
     """Make the mean of a loss that gives its entries: over those of all workers where it is trained on."""
     if name is None:
-        return surround(program.source, call, "", ".mean()")
+        return surround(program.home(call), call, "", ".mean()")
     statement = program.statement(call)
     if not isinstance(statement, ast.Assign) or statement.value is not call or len(statement.targets) != 1:
         return None
@@ -170,7 +170,7 @@ def _added_up(program: Program, call: ast.Call, name: str | None) -> list[Edit] 
         return None
     losses = statement.targets[0].id
     line = f"{losses} = {losses}.sum() / {name}.total({losses}.numel())"
-    return [insert_after(program.source, statement, [line])]
+    return [insert_after(program.home(statement), statement, [line])]
 
 
 def _trains(program: Program, value: Value) -> bool:
@@ -198,10 +198,11 @@ def _is_none(node: ast.expr) -> bool:
 
 def _asked(program: Program, site: ast.Call, reduction: str) -> list[Edit]:
     """Ask a loss for the sum, or for its entries."""
-    end = program.source.span(site)[1] - 1
-    before = program.source.text[:end].rstrip()
+    source = program.home(site)
+    end = source.span(site)[1] - 1
+    before = source.text[:end].rstrip()
     comma = "" if before.endswith("(") else " " if before.endswith(",") else ", "
-    return [Edit(end, end, f'{comma}reduction="{reduction}"')]
+    return [Edit(end, end, f'{comma}reduction="{reduction}"', source.path)]
 
 
 def _counted(program: Program, site: ast.Call, node: ast.Call, options: dict[str, ast.expr]) -> str | None:
@@ -211,15 +212,16 @@ def _counted(program: Program, site: ast.Call, node: ast.Call, options: dict[str
     target = _laid_out(given) if given is not None else None
     if target is None or not _repeatable(target):
         return None
-    text = program.source.segment(target)
+    text = program.home(target).segment(target)
     if node is site:
         ignored, weight = (
-            program.source.segment(options[name]) if name in options else "" for name in ("ignore_index", "weight")
+            program.home(options[name]).segment(options[name]) if name in options else ""
+            for name in ("ignore_index", "weight")
         )
         if any(not _repeatable(one) for name, one in options.items() if name != "label_smoothing"):
             return None
     else:
-        function = program.source.segment(node.func)
+        function = program.home(node.func).segment(node.func)
         ignored = f"{function}.ignore_index" if "ignore_index" in options else ""
         weight = f"{function}.weight" if "weight" in options else ""
     if _loose(target):
@@ -240,7 +242,7 @@ def _laid_out(node: ast.expr) -> ast.expr:
 
 def _only_called(program: Program, site: ast.Call) -> bool:
     """Whether nothing happens to a loss but that it is named, handed to functions of the script, moved and called."""
-    for node in ast.walk(program.source.tree):
+    for node in program.nodes():
         if not isinstance(node, ast.Name | ast.Attribute) or not isinstance(node.ctx, ast.Load):
             continue
         if not any(getattr(thing, "site", None) is site for value in program.values(node) for thing in value.things):

@@ -11,6 +11,7 @@ import ast
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import cast
 
 from hora.convert.source import Source
@@ -18,11 +19,12 @@ from hora.convert.source import Source
 
 @dataclass(frozen=True, order=True)
 class Edit:
-    """A replacement of ``text[start:end]``; an insertion where both are equal."""
+    """A replacement of ``text[start:end]`` in the text of a file; an insertion where both are equal."""
 
     start: int
     end: int
     text: str
+    path: Path
 
 
 class SharedLineError(Exception):
@@ -90,19 +92,31 @@ def origins(text: str, edits: Iterable[Edit]) -> list[int]:
 
 def replace(source: Source, node: ast.expr | ast.stmt, text: str) -> Edit:
     """Replace an expression or a statement."""
-    return Edit(*source.span(node), text)
+    return Edit(*source.span(node), text, source.path)
 
 
 def surround(source: Source, node: ast.expr, before: str, after: str) -> list[Edit]:
     """Put text before and after an expression, in which other edits may be made."""
     start, end = source.span(node)
-    return [Edit(start, start, before), Edit(end, end, after)]
+    return [Edit(start, start, before, source.path), Edit(end, end, after, source.path)]
+
+
+def argument(source: Source, call: ast.Call, text: str) -> Edit:
+    """Give a call another argument, after those that it has."""
+    given = [source.span(node)[1] for node in (*call.args, *(keyword.value for keyword in call.keywords))]
+    at = max(given) if given else source.span(call)[1] - 1
+    return Edit(at, at, f", {text}" if given else text, source.path)
 
 
 def without(source: Source, statement: ast.stmt) -> Edit:
     """Take a statement out, and its lines with it."""
     _own_lines(source, statement)
-    return Edit(source.starts[_first_line(statement) - 1], source.starts[statement.end_lineno or statement.lineno], "")
+    return lines(source, _first_line(statement), statement.end_lineno or statement.lineno)
+
+
+def lines(source: Source, first: int, last: int) -> Edit:
+    """Take lines out, by their numbers."""
+    return Edit(source.starts[first - 1], source.starts[last], "", source.path)
 
 
 def insert_before(source: Source, statement: ast.stmt, lines: Sequence[str]) -> Edit:
@@ -118,7 +132,7 @@ def insert_before(source: Source, statement: ast.stmt, lines: Sequence[str]) -> 
     if commented > 1 and not isinstance(statement, ast.Import | ast.ImportFrom):
         first = commented
     at = source.starts[first - 1]
-    return Edit(at, at, "".join(margin + line + source.newline for line in lines))
+    return Edit(at, at, "".join(margin + line + source.newline for line in lines), source.path)
 
 
 def insert_after(source: Source, statement: ast.stmt, lines: Sequence[str]) -> Edit:
@@ -132,7 +146,7 @@ def insert_after(source: Source, statement: ast.stmt, lines: Sequence[str]) -> E
     text = "".join(margin + line + source.newline for line in lines)
     if not source.lines[last - 1].endswith(("\n", "\r")):
         text = source.newline + text.removesuffix(source.newline)
-    return Edit(at, at, text)
+    return Edit(at, at, text, source.path)
 
 
 def guard(source: Source, statements: Sequence[ast.stmt], test: str) -> list[Edit]:
@@ -142,7 +156,7 @@ def guard(source: Source, statements: Sequence[ast.stmt], test: str) -> list[Edi
     first, last = _first_line(statements[0]), statements[-1].end_lineno or statements[-1].lineno
     margin = source.margin(statements[0])
     at = source.starts[first - 1]
-    return [Edit(at, at, f"{margin}if {test}:{source.newline}"), *_indented(source, first, last)]
+    return [Edit(at, at, f"{margin}if {test}:{source.newline}", source.path), *_indented(source, first, last)]
 
 
 def join_guard(source: Source, guarded: ast.If, statements: Sequence[ast.stmt]) -> list[Edit]:
@@ -162,9 +176,9 @@ def only_else(source: Source, choice: ast.If) -> list[Edit]:
     margin, inner = source.margin(choice), source.margin(choice.orelse[0])
     deeper = len(inner) - len(margin)
     return [
-        Edit(source.starts[choice.lineno - 1], source.starts[first - 1], ""),
+        lines(source, choice.lineno, first - 1),
         *(
-            Edit(source.starts[line - 1], source.starts[line - 1] + deeper, "")
+            Edit(source.starts[line - 1], source.starts[line - 1] + deeper, "", source.path)
             for line in range(first, last + 1)
             if line not in source.inside_strings and source.lines[line - 1].startswith(inner)
         ),
@@ -188,13 +202,13 @@ def own_lines(source: Source, statement: ast.stmt) -> tuple[Edit, ...]:
     edits: list[Edit] = []
     if before.strip():
         margin = source.margin(owner) + source.indent
-        edits.append(Edit(start - len(before) + len(before.rstrip(" \t")), start, source.newline + margin))
+        edits.append(Edit(start - len(before) + len(before.rstrip(" \t")), start, source.newline + margin, source.path))
     for previous, node in pairwise(block):
-        edits.append(Edit(source.span(previous)[1], source.span(node)[0], source.newline + margin))
+        edits.append(Edit(source.span(previous)[1], source.span(node)[0], source.newline + margin, source.path))
     end = source.span(block[-1])[1]
     rest = source.text[end : source.starts[block[-1].end_lineno or 0]]
     if rest.lstrip(" \t").startswith(";"):
-        edits.append(Edit(end, end + rest.index(";") + 1, ""))
+        edits.append(Edit(end, end + rest.index(";") + 1, "", source.path))
     return tuple(edits)
 
 
@@ -246,7 +260,7 @@ def _indented(source: Source, first: int, last: int, unit: str = "") -> list[Edi
     """Indent lines by one level, save empty ones and those that begin inside a string."""
     unit = unit or source.indent
     return [
-        Edit(source.starts[line - 1], source.starts[line - 1], unit)
+        Edit(source.starts[line - 1], source.starts[line - 1], unit, source.path)
         for line in range(first, last + 1)
         if line not in source.inside_strings and source.lines[line - 1].strip()
     ]

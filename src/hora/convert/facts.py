@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from hora.convert.arguments import Arguments
 from hora.convert.source import Source
@@ -112,6 +113,7 @@ class Facts:
     events: dict[tuple[ast.AST, Context, str], Event] = field(default_factory=dict)
     places: dict[ast.stmt, dict[Context, Place]] = field(default_factory=dict)
     files: dict[ast.AST, Source] = field(default_factory=dict)
+    unread: frozenset[Path] = frozenset()
     outer: dict[Frame, Frame] = field(default_factory=dict)
     bindings: dict[Thing, dict[str, Value]] = field(default_factory=dict)
     made: dict[Thing, Place] = field(default_factory=dict)

@@ -6,16 +6,18 @@ A guard must be safe: nothing that all workers do together may end up inside one
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from hora.convert.edits import Edit, guard, join_guard
+from hora.convert.edits import Edit, guard, join_guard, lines
 from hora.convert.facts import Call
 from hora.convert.program import Program
-from hora.convert.runtime import NAME
+from hora.convert.source import Source
 
 
-def runs(program: Program, wanted: Callable[[ast.stmt], bool]) -> Iterator[list[ast.stmt]]:
+def runs(program: Program, wanted: Callable[[ast.stmt], bool]) -> list[list[ast.stmt]]:
     """Give runs of neighbouring statements that are wanted, are not guarded yet, and may be.
+
+    Those of the script come first: what is guarded there needs no guard in the modules that it leads to.
 
     Parameters
     ----------
@@ -24,8 +26,14 @@ def runs(program: Program, wanted: Callable[[ast.stmt], bool]) -> Iterator[list[
     wanted
         Whether a statement is one for worker 0.
     """
+    in_script = list(_runs(program, program.source, wanted))
+    return in_script or [run for source in program.sources[1:] for run in _runs(program, source, wanted)]
+
+
+def _runs(program: Program, source: Source, wanted: Callable[[ast.stmt], bool]) -> Iterator[list[ast.stmt]]:
+    """Give the runs of one file."""
     taken: set[ast.AST] = set()
-    for block in _blocks(program.source.tree):
+    for block in _blocks(source.tree):
         run: list[ast.stmt] = []
         for statement in block:
             if statement in taken:
@@ -42,20 +50,20 @@ def runs(program: Program, wanted: Callable[[ast.stmt], bool]) -> Iterator[list[
 
 def guarded(program: Program, statements: Sequence[ast.stmt]) -> tuple[Edit, ...]:
     """Put neighbouring statements under a guard, joining one that stands directly before or after them."""
-    source = program.source
+    source = program.home(statements[0])
     block = program.block(statements[0])
     first, last = block.index(statements[0]), block.index(statements[-1])
     parent = program.parents[statements[0]]
     if isinstance(parent, ast.If) and block is parent.body and len(block) == len(statements) and not parent.orelse:
-        if program.source.indent and _all_alike(program, parent):
-            return (_added(program, parent),)
+        if _all_alike(program, parent):
+            return (added(program, parent),)
     before: ast.stmt | None = block[first - 1] if first else None
     after: ast.stmt | None = block[last + 1] if last + 1 < len(block) else None
     if isinstance(before, ast.If) and _joinable(program, before):
         return tuple(join_guard(source, before, statements))
     edits = guard(source, statements, f"{program.runtime}.rank() == 0")
     if after is not None and _joinable(program, after):
-        edits.append(Edit(source.starts[after.lineno - 1], source.starts[after.lineno], ""))
+        edits.append(lines(source, after.lineno, after.lineno))
     return tuple(edits)
 
 
@@ -64,23 +72,31 @@ def _all_alike(program: Program, choice: ast.If) -> bool:
     return all(value.spread.alike for value in program.values(choice.test))
 
 
-def _added(program: Program, choice: ast.If) -> Edit:
+def added(program: Program, choice: ast.If) -> Edit:
     """Add the guard to the test of a choice that has nothing else in it."""
-    text = program.source.segment(choice.test)
-    start, end = program.source.span(choice.test)
+    source = program.home(choice)
+    text = source.segment(choice.test)
+    start, end = source.span(choice.test)
     loose = isinstance(choice.test, ast.IfExp | ast.Lambda | ast.NamedExpr)
     loose = loose or (isinstance(choice.test, ast.BoolOp) and isinstance(choice.test.op, ast.Or))
-    if loose and not (program.source.text[start - 1 : start] == "(" and program.source.text[end : end + 1] == ")"):
-        return Edit(start, end, f"({text}) and {program.runtime}.rank() == 0")
-    return Edit(end, end, f" and {program.runtime}.rank() == 0")
+    if loose and not (source.text[start - 1 : start] == "(" and source.text[end : end + 1] == ")"):
+        return Edit(start, end, f"({text}) and {program.runtime}.rank() == 0", source.path)
+    return Edit(end, end, f" and {program.runtime}.rank() == 0", source.path)
 
 
 def elsewhere(program: Program, node: ast.Call, wanted: Callable[[Call], bool]) -> bool:
-    """Whether a call leads, in files that cannot be edited, to calls for worker 0, and nothing of it is kept."""
+    """Whether a call of the script leads, in other files, to calls for worker 0, and nothing of it is kept."""
+    if not program.own(node):
+        return False
     inside = [call for call in program.all_calls if node in call.place.context and not program.own(call.node)]
     if not any(wanted(call) for call in inside):
         return False
-    return not any(_keeps(function) for function in {call.place.frame.node for call in inside})
+    return not keep(inside)
+
+
+def keep(calls: Iterable[Call]) -> bool:
+    """Whether a function in which one of these calls stands stores something in an object that it has not made."""
+    return any(_keeps(function) for function in {call.place.frame.node for call in calls})
 
 
 def _keeps(function: ast.AST) -> bool:
@@ -110,10 +126,10 @@ def together(program: Program, statement: ast.AST) -> bool:
 
 def _comes_here(program: Program, statement: ast.stmt) -> bool:
     """Whether more workers than worker 0 come to a statement, and the runtime is there to ask which they are."""
-    starts = [call.node.lineno for call in program.calls_of(f"{NAME}.init") if program.own(call.node)]
-    if isinstance(program.scope(statement), ast.Module) and starts and statement.lineno < min(starts):
-        return False
-    return any(not place.alone for place in program.places(statement))
+    if any(not place.alone for place in program.places(statement)):
+        calls = [call for node in ast.walk(statement) for call in program.calls_by_node.get(node, ())]
+        return not any(program.before_start(call) for call in calls)
+    return False
 
 
 def _joinable(program: Program, statement: ast.stmt) -> bool:

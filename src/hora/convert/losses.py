@@ -84,7 +84,7 @@ def broken(program: Program, backward: Backward) -> tuple[str, str, ast.AST] | N
     if isinstance(loop, ast.For) and any(
         isinstance(thing, Foreign) for value in program.values(loop.iter) for thing in value.things
     ):
-        text = program.source.segment(loop.iter)
+        text = program.home(loop.iter).segment(loop.iter)
         return "HR908", f"the batches come from '{text}', which is made outside this file and is not followed", loop
     for code, (libraries, message) in _LIBRARIES.items():
         if libraries & _imports(program):
@@ -95,7 +95,7 @@ def broken(program: Program, backward: Backward) -> tuple[str, str, ast.AST] | N
 def _imports(program: Program) -> set[str]:
     """Give the top names of the packages that the script imports."""
     found: set[str] = set()
-    for node in ast.walk(program.source.tree):
+    for node in (one for source in program.sources for one in ast.walk(source.tree)):
         if isinstance(node, ast.Import):
             found.update(alias.name.split(".")[0] for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:

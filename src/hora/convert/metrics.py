@@ -49,7 +49,7 @@ def inside_evaluation(program: Program, place: Place) -> bool:
 def unweighed(program: Program) -> Iterator[tuple[Accumulation, ast.expr, frozenset[Loader], Place]]:
     """Give the means that are added up over batches without their weights: the statement, the term, its loaders."""
     for statement, places in program.facts.places.items():
-        if not isinstance(statement, Accumulation) or not program.own(statement):
+        if not isinstance(statement, Accumulation):
             continue
         node = statement if isinstance(statement, ast.AugAssign) else statement.value
         for place in places.values():
@@ -89,12 +89,12 @@ def totals(program: Program) -> list[Total]:
     found: dict[tuple[ast.stmt, str], Total] = {}
     for draw in program.facts.draws.values():
         loop = batch_loop(draw)
-        if loop is None or not program.own(loop) or not draw.place.control.alike or draw.place.alone:
+        if loop is None or not draw.place.control.alike or draw.place.alone:
             continue
         if not all(loader.dealt for loader in draw.loaders):
             continue
         for node, target in _accumulated(loop):
-            key, text = ast.unparse(target), program.source.segment(target)
+            key, text = ast.unparse(target), program.home(target).segment(target)
             outer = _widest(program, loop, key)
             reads = [value for read in _reads_after(program, outer, key) for value in program.values(read)]
             kinds = [_how(value.spread) for value in reads if value.spread.local]
@@ -147,7 +147,7 @@ def _sets(node: ast.Assign, text: str) -> bool:
 def _reads_after(program: Program, loop: ast.stmt, text: str) -> list[ast.AST]:
     """Give the places after a loop that read a total."""
     attribute = not text.isidentifier()
-    scope = program.source.tree if attribute else program.scope(loop)
+    scope = program.home(loop).tree if attribute else program.scope(loop)
     inside = set(ast.walk(loop))
     return [
         node
@@ -156,7 +156,6 @@ def _reads_after(program: Program, loop: ast.stmt, text: str) -> list[ast.AST]:
         and isinstance(node.ctx, ast.Load)
         and _reads(node, text)
         and node not in inside
-        and program.own(node)
         and (node.lineno > (loop.end_lineno or 0) or attribute)
         and program.values(node)
     ]

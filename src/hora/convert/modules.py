@@ -1,4 +1,4 @@
-"""The script's own modules: files beside it that it imports are read and followed, and never edited.
+"""The script's own modules: files beside it that it imports are read, followed and edited as it is.
 
 What a network in ``models.py`` computes decides whether the script can be converted; so its file is read as Python
 would find it: in the script's directory, in its package, or in the directories above it up to the project's.
@@ -6,6 +6,8 @@ would find it: in the script's directory, in its package, or in the directories 
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 
@@ -26,10 +28,15 @@ class Modules:
     ----------
     script
         The script.
+    edited
+        What has been made of some modules, by their paths.
     """
 
-    def __init__(self, script: Source) -> None:
+    def __init__(self, script: Source, edited: Mapping[Path, Source]) -> None:
         self.sources: dict[Path, Source] = {script.path.resolve(): script}
+        self.edited = {path.resolve(): source for path, source in edited.items()}
+        self.unread: set[Path] = set()
+        self.named = script.path.parent
         self.beside = script.path.resolve().parent
         self.above = _project(self.beside)
 
@@ -62,21 +69,32 @@ class Modules:
     def _read(self, root: Path, name: str) -> Source | None:
         """Read a module under a directory: a file, or a package's ``__init__.py``, which may be missing."""
         base = root.joinpath(*name.split(".")) if name else root
-        for path in (base.with_suffix(".py") if name else base / "__init__.py", base / "__init__.py"):
+        for path in (base / "__init__.py", *([base.with_suffix(".py")] if name else [])):
             if path.is_file():
-                return self._source(path)
+                return self.open(path)
         if base.is_dir() and any(base.glob("*.py")):
             return self.sources.setdefault(base, _nothing(base / "__init__.py"))
         return None
 
-    def _source(self, path: Path) -> Source | None:
+    @property
+    def top(self) -> Path:
+        """The directory of the script's project, or that which its packages are in."""
+        if self.above:
+            return self.above[-1]
+        top = self.beside
+        while (top / "__init__.py").is_file():
+            top = top.parent
+        return top
+
+    def open(self, path: Path) -> Source | None:
         """Read a file once; None where it cannot be read, as for a script of Python 2."""
+        path = path.resolve()
         if path not in self.sources:
-            if len(self.sources) >= LIMIT:
-                return None
             state = path.stat()
-            source = _read(path, state.st_mtime_ns, state.st_size)
-            if source is None:
+            named = Path(os.path.normpath(self.named / os.path.relpath(path, self.beside)))
+            source = self.edited.get(path) or _read(named, state.st_mtime_ns, state.st_size)
+            if source is None or len(self.sources) >= LIMIT:
+                self.unread.add(named)
                 return None
             self.sources[path] = source
         return self.sources[path]

@@ -68,8 +68,9 @@ def expression(
 
     for node in (inner for outer in near for inner in ast.walk(outer)):
         if isinstance(node, ast.Name | ast.Attribute | ast.Subscript) and isinstance(node.ctx, ast.Load):
-            if fits(program.value(node, place.context)) and _repeatable(node):
-                return program.source.segment(node)
+            here = program.home(node) is program.home(place.frame.node)
+            if here and fits(program.value(node, place.context)) and _repeatable(node):
+                return program.home(node).segment(node)
     reach = {
         name: value
         for name, value in _in_reach(program, place.frame).items()

@@ -46,7 +46,7 @@ def draws(program: Program, training: frozenset[ast.AST]) -> Iterator[Noise]:
         The loops over training batches.
     """
     for (node, _), place in sorted(program.facts.noise.items(), key=lambda item: getattr(item[0][0], "lineno", 0)):
-        if not isinstance(node, ast.Call) or not program.own(node) or not streams(program, node) & {"torch", "numpy"}:
+        if not isinstance(node, ast.Call) or not streams(program, node) & {"torch", "numpy"}:
             continue
         loops = {loop for loop, context in place.loops if context == place.context}
         if not training & loops or _parted(program, node):
@@ -87,7 +87,7 @@ def _loader(program: Program, count: ast.expr, place: Place) -> str | None:
 
 def sliced(program: Program, drawn: Noise) -> list[Edit]:
     """Draw noise for the whole batch on worker 0, and take the worker's slice of it."""
-    hvd, source = program.runtime, program.source
+    hvd, source = program.runtime, program.home(drawn.node)
     statement = program.statement(drawn.node)
     count = source.segment(drawn.count)
     total = f"{hvd}.allreduce({count} * bool({drawn.loader}.weight), op={hvd}.Sum)"

@@ -19,7 +19,7 @@ def opened(program: Program) -> Iterator[tuple[Call, Edit]]:
 
     The others get None: so it is left alone unless worker 0 alone reaches into the writer, and nothing asks for it.
     """
-    for call in program.calls:
+    for call in program.all_calls:
         if call.place.alone or not any(Named(name) in call.function.things for name in _WRITERS):
             continue
         statement = program.statement(call.node)
@@ -27,8 +27,9 @@ def opened(program: Program) -> Iterator[tuple[Call, Edit]]:
         if not isinstance(statement, ast.Assign) or statement.value is not call.node or not writers:
             continue
         if _left_to_worker_zero(program, writers):
-            end = program.source.span(call.node)[1]
-            yield call, Edit(end, end, f" if {program.runtime}.rank() == 0 else None")
+            source = program.home(call.node)
+            end = source.span(call.node)[1]
+            yield call, Edit(end, end, f" if {program.runtime}.rank() == 0 else None", source.path)
 
 
 def _left_to_worker_zero(program: Program, writers: set[Foreign]) -> bool:

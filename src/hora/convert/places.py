@@ -29,25 +29,35 @@ def wrap(
     call, options
         What it is handed to, and with what more.
     climb
-        Whether a call is too far inside, because others use it too; a call in another file always is.
+        Whether a call is too far inside, because others use it too. One in the script comes before one in its modules.
 
     Returns
     -------
     tuple of ast.stmt and list of Edit, or None
         The statement that is edited, and the edits; None where nothing in the script can be edited.
     """
+    in_script = _wrapped(program, thing, call, options, lambda node: climb(node) or not program.own(node))
+    return in_script or _wrapped(program, thing, call, options, climb)
+
+
+def _wrapped(
+    program: Program, thing: Made, call: str, options: str, climb: Callable[[ast.AST], bool]
+) -> tuple[ast.stmt, list[Edit]] | None:
+    """Put a wrapper around what a call makes, where that is not too far inside."""
     node: ast.AST = thing.site
     context = list(thing.context)
-    while context and (not program.own(node) or climb(node)):
+    while context and climb(node):
         node = context.pop()
-    if not program.own(node) or climb(node):
+        if any(node in backward.place.context for backward in program.backwards):
+            return None
+    if climb(node):
         return None
     statement = program.statement(node)
     target = named(program, statement, node, thing)
     if target is not None:
-        return statement, [insert_after(program.source, statement, [f"{target} = {call}({target}{options})"])]
-    if isinstance(node, ast.expr) and any(plain(thing) in map(plain, value.things) for value in program.values(node)):
-        return statement, surround(program.source, node, f"{call}(", f"{options})")
+        return statement, [insert_after(program.home(statement), statement, [f"{target} = {call}({target}{options})"])]
+    if isinstance(node, ast.expr) and _is(program, node, thing):
+        return statement, surround(program.home(node), node, f"{call}(", f"{options})")
     return None
 
 
@@ -57,7 +67,7 @@ def named(program: Program, statement: ast.stmt, node: ast.AST, thing: Thing) ->
         return None
     target = statement.targets[0]
     if isinstance(target, ast.Name | ast.Attribute):
-        return program.source.segment(target)
+        return program.home(target).segment(target) if _is(program, node, thing) else None
     for element in target.elts if isinstance(target, ast.Tuple | ast.List) else ():
         if isinstance(element, ast.Name):
             for place in program.places(statement):
@@ -65,3 +75,8 @@ def named(program: Program, statement: ast.stmt, node: ast.AST, thing: Thing) ->
                 if held is not None and means(held, thing):
                     return element.id
     return None
+
+
+def _is(program: Program, node: ast.AST, thing: Thing) -> bool:
+    """Whether an expression may stand for a thing itself, and not only for something that holds it."""
+    return any(plain(thing) in map(plain, value.things) for value in program.values(node))

@@ -50,12 +50,8 @@ class Program:
 
     @cached_property
     def parents(self) -> dict[ast.AST, ast.AST]:
-        """The node that each node is a part of, in the script and in the modules beside it."""
-        found = _parents(self.source.tree)
-        for tree in self.facts.files:
-            if tree is not self.source.tree and isinstance(tree, ast.Module):
-                found = found | _parents(tree)
-        return found
+        """The node that each node is a part of, in all files."""
+        return {child: node for source in self.sources for child, node in _parents(source.tree).items()}
 
     @cached_property
     def _own(self) -> frozenset[ast.AST]:
@@ -67,41 +63,31 @@ class Program:
         return node in self._own
 
     @cached_property
-    def names(self) -> frozenset[str]:
-        """Every name that the script uses for anything."""
-        found: set[str] = set()
-        for node in ast.walk(self.source.tree):
-            if isinstance(node, ast.Name):
-                found.add(node.id)
-            elif isinstance(node, ast.arg):
-                found.add(node.arg)
-            elif isinstance(node, ast.alias):
-                found.add(node.asname or node.name.split(".")[0])
-            elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-                found.add(node.name)
-        return frozenset(found)
+    def sources(self) -> tuple[Source, ...]:
+        """The files: the script, then the modules of its own that it imports."""
+        return (self.source, *(one for one in self.facts.files.values() if one is not self.source))
+
+    def nodes(self) -> Iterator[ast.AST]:
+        """Give every node of every file that the walk may come to."""
+        return (node for source in self.sources for node in ast.walk(source.tree) if self.reached(node))
+
+    def reached(self, node: ast.AST) -> bool:
+        """Whether a node counts: any of the script, and of a module what the walk came to."""
+        return self.own(node) or node in self.facts.values or node in self.facts.places
 
     @cached_property
-    def imported(self) -> str | None:
-        """The name under which the script has imported the runtime."""
-        for node in ast.walk(self.source.tree):
-            if isinstance(node, ast.Import):
-                for alias in node.names:
-                    if alias.name == NAME:
-                        return alias.asname or alias.name
-            if isinstance(node, ast.ImportFrom) and node.module == "hora":
-                for alias in node.names:
-                    if alias.name == "torch":
-                        return alias.asname or alias.name
-        return None
+    def names(self) -> frozenset[str]:
+        """Every name that the files use for anything."""
+        return frozenset().union(*(names_in(source.tree) for source in self.sources))
 
     @cached_property
     def runtime(self) -> str:
-        """The name that the script has, or will have, for the runtime."""
-        return self.imported or self.fresh("hvd", "hora")
+        """The name that the files have, or will have, for the runtime."""
+        given = (imported(source.tree) for source in self.sources)
+        return next((name for name in given if name is not None), None) or self.fresh("hvd", "hora")
 
     def fresh(self, *candidates: str) -> str:
-        """Give the first name that the script does not use yet."""
+        """Give the first name that the files do not use yet."""
         numbered = (f"{candidates[0]}_{number}" for number in range(2, 1000))
         return next(name for name in (*candidates, *numbered) if name not in self.names)
 
@@ -140,11 +126,6 @@ class Program:
     def all_calls(self) -> tuple[Call, ...]:
         """All calls, also those in modules beside the script, in the order in which they were first made."""
         return tuple(self.facts.calls.values())
-
-    @cached_property
-    def calls(self) -> tuple[Call, ...]:
-        """The calls in the script itself, in the order in which they were first made."""
-        return tuple(call for call in self.all_calls if self.own(call.node))
 
     @cached_property
     def calls_by_node(self) -> dict[ast.AST, list[Call]]:
@@ -272,6 +253,15 @@ class Program:
         """When each call was first made."""
         return {key: place for place, key in enumerate(self.facts.calls)}
 
+    def before_start(self, call: Call) -> bool:
+        """Whether a call is made before the runtime is initialised."""
+        return self.order(call.node, call.place.context) < self._start
+
+    @cached_property
+    def _start(self) -> int:
+        """When the runtime is initialised, as its place among all calls; -1 while it never is."""
+        return min((self.order(one.node, one.place.context) for one in self.calls_of(f"{NAME}.init")), default=-1)
+
     def finding(self, code: str, node: ast.AST, message: str, edits: Iterable[Edit] | None) -> Finding:
         """Make a finding at a node."""
         source = self.home(node)
@@ -286,6 +276,36 @@ class Program:
             return self.source
         tree = next((one for one in (node, *self.ancestors(node)) if isinstance(one, ast.Module)), None)
         return self.facts.files.get(tree, self.source) if tree is not None else self.source
+
+
+def imported(tree: ast.Module) -> str | None:
+    """Give the name under which a file has imported the runtime."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                if alias.name == NAME:
+                    return alias.asname or alias.name
+        if isinstance(node, ast.ImportFrom) and node.module == "hora":
+            for alias in node.names:
+                if alias.name == "torch":
+                    return alias.asname or alias.name
+    return None
+
+
+@lru_cache(maxsize=256)
+def names_in(tree: ast.Module) -> frozenset[str]:
+    """Give every name that a file uses for anything."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name):
+            found.add(node.id)
+        elif isinstance(node, ast.arg):
+            found.add(node.arg)
+        elif isinstance(node, ast.alias):
+            found.add(node.asname or node.name.split(".")[0])
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            found.add(node.name)
+    return frozenset(found)
 
 
 @lru_cache(maxsize=256)

@@ -83,7 +83,7 @@ def _local(program: Program, node: ast.expr, context: Context) -> bool:
 
 def _reduced_at(program: Program, node: ast.AST, parts: list[ast.expr], context: Context) -> list[Reading] | None:
     """Give how expressions are reduced before the statement that they stand in."""
-    if not program.own(node) or not parts:
+    if not parts:
         return None
     anchor = _anchor(program, program.statement(node))
     if anchor is None:
@@ -121,7 +121,7 @@ def _anchor(program: Program, statement: ast.stmt) -> ast.stmt | None:
 
 def _is_elif(program: Program, statement: ast.stmt) -> bool:
     """Whether a statement is written as ``elif``."""
-    return isinstance(statement, ast.If) and program.source.segment(statement).startswith("elif")
+    return isinstance(statement, ast.If) and program.home(statement).segment(statement).startswith("elif")
 
 
 def _leaves(program: Program, node: ast.expr, context: Context) -> list[ast.expr] | None:
@@ -160,7 +160,7 @@ def _reading(program: Program, node: ast.expr, anchor: ast.stmt) -> Reading | No
     if len(kinds) != 1 or None in kinds:
         return None
     (kind,) = kinds
-    text, base = program.source.segment(node), _base(node)
+    text, base = program.home(node).segment(node), _base(node)
     if kind is Kind.SUM:
         counts = all(value.spread.kind is Kind.COUNT for value in values.values())
         base = "samples" if counts and not isinstance(node, ast.Name) else base or "sum"

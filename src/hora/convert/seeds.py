@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ast
+import sys
 
-from hora.convert.edits import Edit, insert_before
+from hora.convert.edits import Edit
+from hora.convert.imports import added, bound
 from hora.convert.program import Program
 from hora.convert.randomness import SEEDS, stream_of
 from hora.convert.runtime import NAME
+from hora.convert.source import Source
 from hora.convert.spread import Kind
 from hora.convert.values import Named
 
@@ -23,32 +26,24 @@ _TOGETHER = {
 }
 
 
-def apart(program: Program, stream: str) -> tuple[str, list[Edit]]:
-    """Give what seeds a stream on each worker for itself, and the import that it needs."""
-    name, edits = _imported(program, stream)
+def apart(program: Program, source: Source, stream: str) -> tuple[str, list[Edit]]:
+    """Give what seeds a stream on each worker for itself in a file, and the import that it needs."""
+    name, edits = _imported(source, stream)
     return _APART[stream].format(name=name, rank=f"{program.runtime}.rank()"), edits
 
 
 def together(program: Program, stream: str) -> tuple[str, list[Edit]]:
     """Give what brings a stream to where it is on worker 0, and the import that it needs."""
-    name, edits = _imported(program, stream)
+    # What the script imports after its start is not there yet.
+    start = next((call.node.lineno for call in program.calls_of(f"{NAME}.init") if program.own(call.node)), sys.maxsize)
+    name, edits = _imported(program.source, stream, start)
     return _TOGETHER[stream].format(name=name, hvd=program.runtime), edits
 
 
-def _imported(program: Program, stream: str) -> tuple[str, list[Edit]]:
-    """Give the name under which the script has a library, and the import where it has none."""
-    start = next((call.node.lineno for call in program.calls_of(f"{NAME}.init") if program.own(call.node)), 0)
-    for node in program.source.tree.body:
-        # What the script imports after its start is not there yet.
-        for alias in node.names if isinstance(node, ast.Import) and not 0 < start < node.lineno else ():
-            if alias.name == stream or (alias.asname is None and alias.name.split(".")[0] == stream):
-                return alias.asname or stream, []
-    first = next(
-        node
-        for node in program.source.tree.body
-        if isinstance(node, ast.Import | ast.ImportFrom) and getattr(node, "module", "") != "__future__"
-    )
-    return stream, [insert_before(program.source, first, [f"import {stream}"])]
+def _imported(source: Source, stream: str, before: int = sys.maxsize) -> tuple[str, list[Edit]]:
+    """Give the name under which a file has a library before a line, and the import where it has none."""
+    name = bound(source.tree, stream, before)
+    return (name, []) if name is not None else (stream, [added(source, f"import {stream}")])
 
 
 def streams(program: Program, node: ast.AST) -> frozenset[str | None]:

@@ -27,9 +27,9 @@ def unordered(program: Program, code: str) -> list[Finding]:
     findings = []
     for node in dict.fromkeys(_iterated(program)):
         parent = program.parents[node]
-        edits = surround(program.source, node, "sorted(", ")") if program.own(node) else None
-        if edits and isinstance(parent, ast.Call) and getattr(parent.func, "id", "") == "list":
-            edits = [replace(program.source, parent.func, "sorted")]
+        edits = surround(program.home(node), node, "sorted(", ")")
+        if isinstance(parent, ast.Call) and getattr(parent.func, "id", "") == "list":
+            edits = [replace(program.home(parent.func), parent.func, "sorted")]
         findings.append(program.finding(code, node, message, edits))
     for call in program.calls_of("builtins.hash"):
         inside = [one.name for one in program.ancestors(call.node) if isinstance(one, ast.FunctionDef)]

@@ -8,7 +8,7 @@ function that serves two loaders is seen twice.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -70,6 +70,8 @@ class Walk:
         Where objects are made that are used as optimizers, whatever library makes them.
     sizes
         The numbers that loaders are given as their batch size.
+    edited
+        What has been made of the script's own modules, by their paths.
     """
 
     def __init__(
@@ -79,9 +81,10 @@ class Walk:
         whole: frozenset[Thing] = frozenset(),
         optimizers: frozenset[ast.AST] = frozenset(),
         sizes: frozenset[int] = frozenset(),
+        edited: Mapping[Path, Source] | None = None,
     ) -> None:
         self.tree = tree = source.tree
-        self.modules = Modules(source)
+        self.modules = Modules(source, edited or {})
         self.files: dict[Frame, Path] = {Frame(tree, ()): source.path}
         self.sized = sized
         self.whole = whole
@@ -109,6 +112,7 @@ class Walk:
         """Follow the script from its first line and give what was seen."""
         statements.block(self, self.tree.body)
         self.facts.files = {source.tree: source for source in self.modules.sources.values()}
+        self.facts.unread = frozenset(self.modules.unread)
         return self.facts
 
     @property

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from copy import copy
 from dataclasses import replace
+from pathlib import Path
 
 from hora.verify.evidence import Evidence, worst
 from hora.verify.floor import Floor
@@ -40,15 +41,15 @@ class Runs:
         self._free: dict[tuple[int, bool], Future[Run]] = {}
         self.by_steps = False
 
-    def mended(self, name: str, text: str) -> Runs:
-        """The same runs of one worker, and those of several with another text of their script."""
+    def mended(self, name: str, texts: tuple[tuple[Path, bytes], ...]) -> Runs:
+        """The same runs of one worker, and those of several with other texts of their script's files."""
         other = copy(self)
-        other._several, other._name, other._free = replace(self._several, text=text), name, {}
+        other._several, other._name, other._free = replace(self._several, texts=texts), name, {}
         return other
 
     def against(self, text: str) -> Runs:
         """The same runs of several workers, and those of one with another text of its script."""
-        one = replace(self._one, text=text)
+        one = replace(self._one, texts=((self._one.path, text.encode()),))
         return Runs(self._runner.beside("other-original"), self._pool, one, self._several, self._progress)
 
     def reference(self, precision: Precision) -> Run:

@@ -37,7 +37,7 @@ def confirm(runs: Runs, result: Verification, converted: Path) -> Verification:
         alone = _converted(converted, frozenset(fixing) - {code})
         if alone is None or not alone.edits:
             continue
-        again = answer(runs.mended(code, alone.converted), result.workers, next_command=result.next)
+        again = answer(runs.mended(code, alone.contents), result.workers, next_command=result.next)
         if _gone(result.first_difference, again.first_difference):
             edit = alone.edits[0]
             return replace(

@@ -25,11 +25,11 @@ _E = TypeVar("_E", bound=Event)
 
 @dataclass(frozen=True)
 class Script:
-    """A script as it will be run: its file, its arguments, and its text if that is not the file's."""
+    """A script as it will be run: its file, its arguments, and what files hold here if that is not what they hold."""
 
     path: Path
     args: tuple[str, ...]
-    text: str | None = None
+    texts: tuple[tuple[Path, bytes], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -205,11 +205,13 @@ def _line(stack: Path, staged: Path) -> int | None:
 
 
 def stage(script: Script, mirror: Mirror) -> tuple[Path, Path]:
-    """Where the script lies in the mirror, with its text in place, and the working directory there."""
+    """Where the script lies in the mirror, with its files' texts in place, and the working directory there."""
     path = script.path.absolute()
     work = mirror.contents(Path.cwd())
     staged = mirror.sources(path.parent) / path.name
-    if script.text is not None:
-        staged.unlink(missing_ok=True)
-        staged.write_text(script.text, encoding="utf-8", newline="")
+    for file, text in script.texts:
+        origin = file.absolute().resolve()
+        place = staged if origin == path.resolve() else mirror.sources(origin.parent) / origin.name
+        place.unlink(missing_ok=True)
+        place.write_bytes(text)
     return staged, work

@@ -94,11 +94,11 @@ def verify_each(
     for path in (original, converted):
         if path is not None:
             _check_script(asked, path)
-    text = None
+    texts: tuple[tuple[Path, bytes], ...] = ()
     if converted is None:
-        text = _converted_text(asked, original)
+        texts = _converted_texts(asked, original)
     one = Script(original, tuple(args))
-    several = Script(converted or original, tuple(args), text=text)
+    several = Script(converted or original, tuple(args), texts=texts)
     with comparing(one, several, steps=steps, seed=seed, timeout=timeout, progress=progress) as runs:
         for number in workers:
             runs.free(number)
@@ -107,6 +107,8 @@ def verify_each(
             command = f"hora run -n {number} {converted or 'CONVERTED.py'} {' '.join(args)}".strip()
             if converted is None:
                 command = f"hora convert {original} -o CONVERTED.py && {command}"
+                if len(texts) > 1:
+                    command = f"hora convert {original} -o DIR/ && hora run -n {number} DIR/{original.name}"
             result = answer(runs, number, next_command=command)
             text = sorted_sets(original) if result.verdict == "not-equivalent" and not in_order else None
             if text is not None:
@@ -130,7 +132,7 @@ def comparing(
     one: Script, several: Script, *, steps: int, seed: int, timeout: float, progress: Callable[[str], None]
 ) -> Iterator[Runs]:
     """Give the runs of a script on one worker and on several; what is under way ends with the block."""
-    text = one.path.read_bytes() if one.text is None else one.text.encode()
+    text = dict(one.texts).get(one.path) or one.path.read_bytes()
     with (
         tempfile.TemporaryDirectory(prefix="hora-") as directory,
         zygotes(preloaded(text)) as pair,
@@ -155,7 +157,7 @@ def _check_script(asked: str, path: Path) -> None:
         raise HoraError(asked, f"{path} is not Python{line}", "Name a Python 3 script") from None
 
 
-def _converted_text(asked: str, original: Path) -> str:
+def _converted_texts(asked: str, original: Path) -> tuple[tuple[Path, bytes], ...]:
     from hora.convert import convert
 
     conversion = convert(original)
@@ -163,8 +165,8 @@ def _converted_text(asked: str, original: Path) -> str:
         first = conversion.refusals[0]
         raise HoraError(
             asked,
-            f"it cannot be converted: {original}:{first.line}: {first.code} {first.message}",
+            f"it cannot be converted: {first.file}:{first.line}: {first.code} {first.message}",
             "Convert it by hand and name the result: hora verify ORIGINAL CONVERTED",
             status=1,
         )
-    return conversion.converted
+    return conversion.contents

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import ast
-import sys
 from collections.abc import Sequence
 
 from hora.convert.edits import Edit, insert_before
 from hora.convert.finding import Finding
-from hora.convert.imports import modules_of
-from hora.convert.program import Program
+from hora.convert.imports import among, modules_of
+from hora.convert.program import Program, imported
 from hora.convert.runtime import NAME
-from hora.convert.values import Function
+from hora.convert.source import Source
+from hora.convert.values import Function, Named
 
 CODE = "HR101"
 TITLE = "the runtime is initialised first"
@@ -46,17 +46,36 @@ _PATHS = ("resolve", "absolute", "joinpath", "expanduser", "with_suffix", "with_
 def detect(program: Program) -> list[Finding]:
     """Find a script that does not import the runtime, or does not initialise it."""
     edits: list[Edit] = []
-    if program.imported is None:
-        edits.append(_import(program, f"import {NAME} as {program.runtime}"))
+    if imported(program.source.tree) != program.runtime:
+        edits.append(imports_it(program, program.source))
+    first = _trains_when_imported(program)
+    if edits and first is not None:
+        edits = [insert_before(program.source, first, [f"import {NAME} as {program.runtime}", ""])]
     if not any(program.calls_of(f"{NAME}.init")):
-        first = entry(program)
+        first = first or entry(program)
         lines = [f"{program.runtime}.init()"]
         if first in program.source.tree.body:
             lines.append("")
-        edits.append(insert_before(program.source, first, lines))
+        edits.append(insert_before(program.home(first), first, lines))
     if not edits:
-        return []
+        return _too_early(program)
     return [program.finding(CODE, program.source.tree.body[0], "hora.torch is not initialised", edits)]
+
+
+def imports_it(program: Program, source: Source) -> Edit:
+    """Import the runtime in a file."""
+    return among(source, NAME, f"import {NAME} as {program.runtime}")
+
+
+def _too_early(program: Program) -> list[Finding]:
+    """Find uses of the runtime that come before it is initialised, as those of a module while it is imported."""
+    message = "this asks the runtime before it is initialised, as it runs while its file is imported"
+    return [
+        program.finding(CODE, call.node, message, None)
+        for call in program.all_calls
+        if program.before_start(call)
+        and any(isinstance(thing, Named) and thing.name.startswith(f"{NAME}.") for thing in call.function.things)
+    ]
 
 
 def entry(program: Program) -> ast.stmt:
@@ -88,14 +107,23 @@ def entry(program: Program) -> ast.stmt:
 
 
 def _imports_end(program: Program) -> int:
-    """Give the place after the first import of torch, before which the runtime is not imported yet."""
+    """Give the place in the script before which the runtime is not imported yet."""
     body = program.source.tree.body
-    of_torch = [
-        place
-        for place, node in enumerate(body)
-        if isinstance(node, ast.Import | ast.ImportFrom) and modules_of(node)[0].split(".")[0] in ("torch", "hora")
-    ]
-    return of_torch[0] + 1 if of_torch else 0
+    imports = [(place, node) for place, node in enumerate(body) if isinstance(node, ast.Import | ast.ImportFrom)]
+    of_torch = [place + 1 for place, node in imports if modules_of(node)[0].split(".")[0] in ("torch", "hora")]
+    return next(iter(of_torch), imports[-1][0] + 1 if imports else 0)
+
+
+def _trains_when_imported(program: Program) -> ast.stmt | None:
+    """Give the statement of the script that imports a module which trains while it is imported."""
+    for backward in program.backwards:
+        outermost = next(iter(backward.place.context), backward.node)
+        if program.own(outermost):
+            continue
+        reached = list(program.facts.places)
+        before = reached[: reached.index(program.statement(outermost))]
+        return next(one for one in reversed(before) if program.own(one))
+    return None
 
 
 def _called(program: Program, statement: ast.stmt) -> ast.FunctionDef | None:
@@ -148,29 +176,3 @@ def _docstring(statement: ast.stmt) -> bool:
 def _is_main(statement: ast.stmt) -> bool:
     """Whether a statement is ``if __name__ == "__main__":``."""
     return isinstance(statement, ast.If) and "__name__" in ast.unparse(statement.test)
-
-
-def _import(program: Program, line: str) -> Edit:
-    """Put the import among the script's own: in order where they are in order, else before that of torch."""
-    imports = [node for node in program.source.tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
-    of_torch = [node for node in imports if modules_of(node)[0].split(".")[0] == "torch"]
-    if not of_torch:
-        after_future = [node for node in imports if modules_of(node)[0] != "__future__"]
-        return insert_before(program.source, after_future[-1] if after_future else entry(program), [line])
-    first = of_torch[0]
-    group = [first]
-    for node in reversed(imports[: imports.index(first)]):
-        if group[0].lineno - (node.end_lineno or node.lineno) != 1:
-            break
-        group.insert(0, node)
-    plain = [node for node in group if isinstance(node, ast.Import) and not _standard(node)]
-    names = [modules_of(node)[0] for node in plain]
-    if plain and names == sorted(names) and (first in plain or len(plain) < len(group)):
-        later = [node for node in plain if modules_of(node)[0] > NAME]
-        return insert_before(program.source, later[0] if later else first, [line])
-    return insert_before(program.source, first, [line])
-
-
-def _standard(node: ast.Import) -> bool:
-    """Whether an import is from Python's own library."""
-    return modules_of(node)[0].split(".")[0] in sys.stdlib_module_names

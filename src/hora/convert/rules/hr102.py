@@ -7,11 +7,12 @@ import re
 from functools import lru_cache
 
 from hora.convert.arguments import literal
-from hora.convert.edits import Edit, insert_after, insert_before, replace
+from hora.convert.edits import Edit, insert_after, replace
 from hora.convert.finding import Finding
-from hora.convert.imports import binds_torch, of_torch
+from hora.convert.imports import among, binds_torch, modules_of
 from hora.convert.program import Program
 from hora.convert.runtime import NAME
+from hora.convert.source import Source
 from hora.convert.values import Method, Named, Value
 
 CODE = "HR102"
@@ -32,32 +33,34 @@ def _own_gpu(program: Program) -> list[Finding]:
     if any(program.calls_of("torch.cuda.set_device", "torch.accelerator.set_device_index")):
         return []
     accelerated = any(program.calls_of("torch.accelerator.current_accelerator", "torch.accelerator.is_available"))
-    if not accelerated and not _mentions_cuda(program.source.tree) and not _positions(program):
+    if not accelerated and not any(map(_mentions_cuda, program.nodes())) and not _positions(program):
         return []
     home, choose = ("accelerator", "set_device_index") if accelerated else ("cuda", "set_device")
     for call in program.calls_of(f"{NAME}.init"):
         statement = program.statement(call.node)
-        hvd, indent = program.runtime, program.source.indent
-        lines = [f"if torch.{home}.is_available():", f"{indent}torch.{home}.{choose}({hvd}.local_rank())"]
-        edits = [insert_after(program.source, statement, lines)]
-        if not binds_torch(program.source.tree):
-            imported = next(
-                node
-                for node in program.source.tree.body
-                if isinstance(node, ast.Import | ast.ImportFrom) and of_torch(node)
-            )
-            edits.append(insert_before(program.source, imported, ["import torch"]))
+        hvd, source = program.runtime, program.home(statement)
+        lines = [f"if torch.{home}.is_available():", f"{source.indent}torch.{home}.{choose}({hvd}.local_rank())"]
+        edits = [insert_after(source, statement, lines)]
+        if not binds_torch(source.tree):
+            edits.append(_import_torch(source))
         return [program.finding(CODE, statement, "no GPU of its own is chosen for each worker", edits)]
     return []
 
 
-def _mentions_cuda(tree: ast.Module) -> bool:
-    """Whether a script says ``cuda`` anywhere."""
-    return any(
+def _import_torch(source: Source) -> Edit:
+    """Import torch behind the runtime."""
+    for node in source.tree.body:
+        if isinstance(node, ast.Import) and modules_of(node) == [NAME]:
+            return insert_after(source, node, ["import torch"])
+    return among(source, "torch", "import torch")
+
+
+def _mentions_cuda(node: ast.AST) -> bool:
+    """Whether a node says ``cuda``."""
+    return (
         (isinstance(node, ast.Constant) and isinstance(node.value, str) and re.match(r"cuda\b", node.value) is not None)
         or (isinstance(node, ast.Attribute) and node.attr == "cuda")
         or (isinstance(node, ast.alias) and "cuda" in node.name.split("."))
-        for node in ast.walk(tree)
     )
 
 
@@ -65,7 +68,7 @@ def _numbered(program: Program) -> list[Finding]:
     """Find names of devices with a number, such as ``"cuda:0"``."""
     found = [
         node
-        for node in ast.walk(program.source.tree)
+        for node in program.nodes()
         if isinstance(node, ast.Constant)
         and isinstance(node.value, str)
         and _NUMBERED.fullmatch(node.value)
@@ -75,14 +78,14 @@ def _numbered(program: Program) -> list[Finding]:
         return [program.finding(CODE, found[-1], "it uses several GPUs by their numbers: not converted", None)]
     message = "all workers would use one GPU by its name"
     return [
-        program.finding(CODE, node, message, [replace(program.source, node, _own_name(program, node))])
+        program.finding(CODE, node, message, [replace(program.home(node), node, _own_name(program, node))])
         for node in found
     ]
 
 
 def _own_name(program: Program, node: ast.Constant) -> str:
     """Give the name of the worker's device, numbered where the runtime is initialised before, else the current one."""
-    quote = program.source.segment(node)[0]
+    quote = program.home(node).segment(node)[0]
     quote = quote if quote in "'\"" else '"'
     if isinstance(program.scope(node), ast.Module) or not _runs_later(program, node):
         return f"{quote}cuda{quote}"
@@ -109,11 +112,7 @@ def _positions(program: Program) -> list[Finding]:
         for argument in _device_arguments(program, node):
             values = [value for call in calls for value in (program.value(argument, call.place.context),) if value]
             if values and all(_is_number(value) for value in values):
-                if not program.own(node):
-                    message = "a file that the script imports uses one GPU by its number: not edited yet"
-                    findings.append(program.finding(CODE, argument, message, None))
-                    continue
-                edits: list[Edit] = [replace(program.source, argument, f"{hvd}.local_rank()")]
+                edits: list[Edit] = [replace(program.home(argument), argument, f"{hvd}.local_rank()")]
                 findings.append(program.finding(CODE, argument, "all workers would use one GPU by its number", edits))
             elif any(_number_setting(program, value) for value in values):
                 message = "the GPU's number comes from a setting: every worker would use the same one"
@@ -145,12 +144,12 @@ def _number_setting(program: Program, value: Value) -> bool:
     return any(
         isinstance(thing, Method)
         and getattr(thing.receiver, "maker", "").endswith("parse_args")
-        and thing.name in _whole_options(program.source.tree)
+        and any(thing.name in _whole_options(source.tree) for source in program.sources)
         for thing in value.things
     )
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=256)
 def _whole_options(tree: ast.Module) -> frozenset[str]:
     """Give the names of the options that argparse reads as whole numbers."""
     found: set[str] = set()
@@ -169,7 +168,7 @@ def _formatted(program: Program) -> list[Finding]:
     message = "the GPU's number comes from a setting: every worker would use the same one"
     return [
         program.finding(CODE, node, message, None)
-        for node in ast.walk(program.source.tree)
+        for node in program.nodes()
         if isinstance(node, ast.expr) and _starts(node) and all(value.spread.alike for value in program.values(node))
     ]
 
@@ -189,7 +188,7 @@ def _starts(node: ast.expr) -> bool:
 def _settings(program: Program) -> list[Finding]:
     """Find settings that choose devices for the whole process."""
     findings: list[Finding] = []
-    for node in ast.walk(program.source.tree):
+    for node in program.nodes():
         if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store) and _visible(node.slice):
             findings.append(program.finding(CODE, node, "CUDA_VISIBLE_DEVICES is set in the script: remove it", None))
         elif isinstance(node, ast.Call) and any(_visible(argument) for argument in node.args[:1]):

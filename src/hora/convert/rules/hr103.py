@@ -22,10 +22,7 @@ def detect(program: Program) -> list[Finding]:
     """Find networks that spread over several GPUs by themselves."""
     findings: list[Finding] = []
     for node in dict.fromkeys(call.node for call in program.calls_of(*SPREADERS)):
-        if not program.own(node):
-            message = "nn.DataParallel in a file that the script imports: not edited yet"
-            findings.append(program.finding(CODE, node, message, None))
-        elif not node.args or isinstance(node.args[0], ast.Starred):
+        if not node.args or isinstance(node.args[0], ast.Starred):
             findings.append(program.finding(CODE, node, "the network that it spreads is not to be seen here", None))
         else:
             findings.append(program.finding(CODE, node, _MESSAGE, _taken_out(program, node)))
@@ -34,7 +31,7 @@ def detect(program: Program) -> list[Finding]:
 
 def _taken_out(program: Program, node: ast.Call) -> list[Edit]:
     """Leave what is wrapped, or nothing of a statement that does nothing but wrap it: an ``else`` does without it."""
-    source = program.source
+    source = program.home(node)
     wrapped = source.segment(node.args[0])
     statement = program.statement(node)
     if isinstance(statement, ast.Assign) and statement.value is node:
@@ -64,11 +61,12 @@ def _only_asks(test: ast.expr) -> bool:
 def _inner(program: Program) -> list[Finding]:
     """Find where the network is taken out of its wrapper."""
     findings = []
-    for node in ast.walk(program.source.tree):
+    for node in program.nodes():
         if not (isinstance(node, ast.Attribute) and node.attr == "module" and isinstance(node.ctx, ast.Load)):
             continue
         things = [thing for value in program.values(node.value) for thing in value.things]
         if things and all(is_module(thing) for thing in things):
-            edit = Edit(program.source.span(node.value)[1], program.source.span(node)[1], "")
+            source = program.home(node)
+            edit = Edit(source.span(node.value)[1], source.span(node)[1], "", source.path)
             findings.append(program.finding(CODE, node, "there is no wrapper to reach into", [edit]))
     return findings

@@ -7,10 +7,10 @@ import ast
 from hora.convert.edits import Edit, insert_after, insert_before, replace
 from hora.convert.facts import Backward
 from hora.convert.finding import Finding
-from hora.convert.imports import binds_torch, of_torch
+from hora.convert.imports import added, binds_torch, of_torch
 from hora.convert.losses import BY_HAND, broken
 from hora.convert.networks import is_module
-from hora.convert.program import Program
+from hora.convert.program import Program, names_in
 from hora.convert.rules.chunks import Chunks, chunked
 from hora.convert.values import Criterion, Foreign, Instance, Module, Named, Value
 
@@ -55,14 +55,14 @@ def _loop(program: Program, backward: Backward) -> ast.For | ast.While | None:
     for loop, context in reversed(backward.place.loops):
         # A closure stands in the loop that hands it to the optimizer.
         inside = context == backward.place.context or backward.node in set(ast.walk(loop))
-        if inside and program.own(loop) and isinstance(loop, ast.For | ast.While):
+        if inside and isinstance(loop, ast.For | ast.While):
             return loop
     return None
 
 
 def _sliced(program: Program, backward: Backward, loop: ast.For | ast.While) -> list[Edit] | None:
     """Deal the rows of what a loop trains on; None where that is not to be seen."""
-    if _time_first(program) or not program.own(backward.node):
+    if _time_first(program):
         return None
     chunks = chunked(program, loop)
     if chunks is not None:
@@ -79,7 +79,7 @@ def _sliced(program: Program, backward: Backward, loop: ast.For | ast.While) -> 
     ])  # fmt: skip
     for node in ast.walk(loop):
         if isinstance(node, ast.Name) and node.id in names and isinstance(node.ctx, ast.Load):
-            edits.append(replace(program.source, node, names[node.id]))
+            edits.append(replace(program.home(node), node, names[node.id]))
     return edits
 
 
@@ -90,7 +90,7 @@ def _dealt_chunks(program: Program, loop: ast.For | ast.While, chunks: Chunks) -
     outer = _outermost(program, loop)
     used = {node.id for part in (chunks.count, chunks.size) for node in ast.walk(part) if isinstance(node, ast.Name)}
     anchor = loop if any(_set_within(outer, name) for name in used) else outer
-    source = program.source
+    source = program.home(loop)
     edits = _dealt(program, anchor, batches, chunks.text(source), source.segment(chunks.size), [])
     edits += [replace(source, place, own) for place in chunks.slices]
     if chunks.numbered:
@@ -104,14 +104,15 @@ def _dealt_chunks(program: Program, loop: ast.For | ast.While, chunks: Chunks) -
 
 def _dealt(program: Program, anchor: ast.stmt, name: str, count: str, size: str, more: list[str]) -> list[Edit]:
     """Deal the places of samples before a loop."""
-    whole = binds_torch(program.source.tree) and "DataLoader" not in program.names
+    source = program.home(anchor)
+    whole = binds_torch(source.tree) and "DataLoader" not in names_in(source.tree)
     maker = "torch.utils.data.DataLoader" if whole else "DataLoader"
     line = f"{name} = {program.runtime}.deal({maker}(range({count}), batch_size={size}))"
-    edits = [insert_before(program.source, anchor, [line, *more])]
-    if maker not in program.names and not whole:
-        imports = [one for one in program.source.tree.body if isinstance(one, ast.Import | ast.ImportFrom)]
-        last = max((one for one in imports if of_torch(one)), key=lambda one: one.lineno)
-        edits.append(insert_after(program.source, last, ["from torch.utils.data import DataLoader"]))
+    edits = [insert_before(source, anchor, [line, *more])]
+    if maker not in names_in(source.tree) and not whole:
+        line = "from torch.utils.data import DataLoader"
+        imports = [one for one in source.tree.body if isinstance(one, ast.Import | ast.ImportFrom) and of_torch(one)]
+        edits.append(insert_after(source, imports[-1], [line]) if imports else added(source, line))
     return edits
 
 

@@ -70,11 +70,12 @@ def multiplied(program: Program, node: ast.expr, factor: str) -> list[Edit]:
     before, after = ("", "") if isinstance(node, _TIGHT) or product else ("(", ")")
     outer = isinstance(program.parents[node], ast.Attribute) and not _enclosed(program, node)
     opening, closing = ("(", ")") if outer else ("", "")
-    return surround(program.source, node, opening + before, f"{after} * {factor}{closing}")
+    return surround(program.home(node), node, opening + before, f"{after} * {factor}{closing}")
 
 
 def _enclosed(program: Program, node: ast.expr) -> bool:
     """Whether an expression stands in parentheses of its own."""
-    start, end = program.source.span(node)
-    before, after = program.source.text[:start].rstrip(), program.source.text[end:].lstrip()
+    source = program.home(node)
+    start, end = source.span(node)
+    before, after = source.text[:start].rstrip(), source.text[end:].lstrip()
     return before.endswith("(") and after.startswith(")")

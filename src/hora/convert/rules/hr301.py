@@ -37,7 +37,7 @@ def detect(program: Program) -> list[Finding]:
         later = _moved_later(program, optimizer, statement)
         choices.setdefault((later or _whole_choice(program, statement, line.partition(" = ")[0]), line), optimizer)
     for (statement, line), optimizer in choices.items():
-        edits = [insert_after(program.source, statement, [line])]
+        edits = [insert_after(program.home(statement), statement, [line])]
         findings.append(program.finding(CODE, optimizer.site, MESSAGE, edits))
     return findings + _unknown(program)
 

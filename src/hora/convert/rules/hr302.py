@@ -63,7 +63,7 @@ def _start_equal(program: Program, anchor: ast.stmt, choices: list[frozenset[Thi
             lines.append(f"{program.runtime}.broadcast_optimizer_state({name}, root_rank=0)")
     if not lines:
         return []
-    edit = insert_after(program.source, anchor, list(dict.fromkeys(lines)))
+    edit = insert_after(program.home(anchor), anchor, list(dict.fromkeys(lines)))
     return [program.finding(CODE, near, "workers do not start from one state", [edit])]
 
 
@@ -78,21 +78,18 @@ def _sent(program: Program) -> dict[Thing, int]:
 
 
 def _bound_at(program: Program, call: Call, optimizers: frozenset[Thing]) -> ast.stmt | None:
-    """Give the statement after which a wrapped optimizer has a name: where it is returned, that which takes it."""
+    """Give the statement after which a wrapped optimizer has a name: in the script where it has one there in time."""
     node: ast.AST = call.node
     context = call.place.context
+    found: list[ast.stmt] = []
     while True:
         statement = program.statement(node)
-        place = (
-            None
-            if not program.own(node)
-            else next((one for one in program.places(statement) if one.context == context), None)
-        )
+        place = next((one for one in program.places(statement) if one.context == context), None)
         if place is not None and not isinstance(statement, ast.Return):
             if expression(program, optimizers, place, [node], statement):
-                return statement
-        if not context:
-            return None
+                found.append(statement)
+        if not context or any(context[-1] in backward.place.context for backward in program.backwards):
+            return next((one for one in found if program.own(one)), found[0] if found else None)
         node, context = context[-1], context[:-1]
 
 

@@ -20,7 +20,7 @@ def detect(program: Program) -> list[Finding]:
         message = "no optimizer that is followed steps on these gradients"
         findings += [program.finding(CODE, program.backwards[0].node, message, None)]
     for statement in program.facts.places:
-        if program.own(statement) and _updates(statement):
+        if _updates(statement):
             message = "parameters are updated from their gradients by hand: not converted yet"
             findings.append(program.finding(CODE, statement, message, None))
     return list(dict.fromkeys(findings))

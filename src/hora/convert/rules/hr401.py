@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 
-from hora.convert.edits import Edit, replace
+from hora.convert.edits import Edit, lines, replace
 from hora.convert.finding import Finding
 from hora.convert.program import Program
 from hora.convert.runtime import NAME
@@ -20,11 +20,11 @@ def detect(program: Program) -> list[Finding]:
     findings: list[Finding] = []
     if not program.dealt:
         return findings
-    for call in program.calls:
+    for call in program.all_calls:
         made = [thing for thing in call.result.things if isinstance(thing, Optimizer) and thing.site is call.node]
         if not made or not any(value.world for value in (*call.args, *(value for _, value in call.keywords))):
             continue
-        products = [node for node in ast.walk(program.source.tree) if _scales(program, node)]
+        products = [node for node in program.nodes() if _scales(program, node)]
         message = "the learning rate is multiplied by the number of workers, and the global batch is not"
         edits = [_without(program, node) for node in products]
         findings.append(program.finding(CODE, call.node, message, edits or None))
@@ -41,12 +41,12 @@ def _scales(program: Program, node: ast.AST) -> bool:
 
 def _without(program: Program, node: ast.AST) -> Edit:
     """Take the number of workers out of a product, and the statement away where nothing is left of it."""
-    source = program.source
+    source = program.home(node)
     statement = program.statement(node)
     kept = _kept(program, node) if isinstance(node, ast.BinOp) else ""
     targets = [ast.unparse(target) for target in statement.targets] if isinstance(statement, ast.Assign) else [kept]
     if statement is node or (isinstance(statement, ast.Assign) and statement.value is node and targets == [kept]):
-        return Edit(source.starts[statement.lineno - 1], source.starts[statement.end_lineno or statement.lineno], "")
+        return lines(source, statement.lineno, statement.end_lineno or statement.lineno)
     assert isinstance(node, ast.BinOp)
     return replace(source, node, kept)
 
@@ -60,4 +60,4 @@ def _is_size(program: Program, node: ast.expr) -> bool:
 
 def _kept(program: Program, node: ast.BinOp) -> str:
     """Give the factor that is not the number of workers."""
-    return program.source.segment(node.right if _is_size(program, node.left) else node.left)
+    return program.home(node).segment(node.right if _is_size(program, node.left) else node.left)

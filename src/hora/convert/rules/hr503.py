@@ -44,7 +44,7 @@ def detect(program: Program) -> list[Finding]:
         if _in_network(program, node):
             message = "seeded alike, the workers draw the same noise for their slices: right on average"
             findings.append(program.finding(CODE, node, message, ()))
-        elif stream is None or not isinstance(loop, ast.stmt) or not program.own(loop) or _seeds_within(program, loop):
+        elif stream is None or not isinstance(loop, ast.stmt) or _seeds_within(program, loop):
             message = "the seed makes all workers draw the same noise for their slices"
             findings.append(program.finding(CODE, node, message, None))
         else:
@@ -56,13 +56,13 @@ def detect(program: Program) -> list[Finding]:
 def _one_draw(program: Program, finding: Finding) -> Finding:
     """Let worker 0 draw for all what the step of all hangs on, where a call of the script draws it."""
     for node in (calls[0].node for calls in program.calls_by_node.values()):
-        if not program.own(node) or _in_network(program, node) or _evaluates(program, node):
+        if _in_network(program, node) or _evaluates(program, node):
             continue
         if not streams(program, node) & {"torch", "numpy", "random"}:
             continue
         here = program.finding(CODE, node, finding.message, None)
         if (here.line, here.column) == (finding.line, finding.column) and getattr(node.func, "attr", "") != "shuffle":
-            edits = surround(program.source, node, f"{program.runtime}.broadcast_object(", ", root_rank=0)")
+            edits = surround(program.home(node), node, f"{program.runtime}.broadcast_object(", ", root_rank=0)")
             return program.finding(CODE, node, finding.message, edits)
     return finding
 
@@ -74,9 +74,9 @@ def _evaluates(program: Program, node: ast.Call) -> bool:
 
 def _apart(program: Program, loop: ast.stmt, stream: str, node: ast.AST) -> Finding:
     """Give each worker but worker 0 another seed before a loop."""
-    line, imports = apart(program, stream)
-    lines = [f"if {program.runtime}.rank() > 0:", f"{program.source.indent}{line}"]
-    edits = [*imports, insert_before(program.source, loop, lines)]
+    line, imports = apart(program, program.home(loop), stream)
+    lines = [f"if {program.runtime}.rank() > 0:", f"{program.home(loop).indent}{line}"]
+    edits = [*imports, insert_before(program.home(loop), loop, lines)]
     return program.finding(CODE, node, "the seed makes all workers draw the same noise for their slices", edits)
 
 

@@ -63,8 +63,8 @@ def _reduce_after(program: Program) -> list[Finding]:
         lines.setdefault(total.loop, {})[f"{total.text} = {hvd}.allreduce({total.text}{how})"] = total.node
     message = "what a worker has added up is read as if it were all"
     return [
-        program.finding(CODE, next(iter(found.values())), message, [insert_after(program.source, loop, list(found))])
-        for loop, found in lines.items()
+        program.finding(CODE, next(iter(sums.values())), message, [insert_after(program.home(loop), loop, list(sums))])
+        for loop, sums in lines.items()
     ]
 
 
@@ -85,9 +85,9 @@ def _reduce_where_read(program: Program) -> list[Finding]:
         name = earlier or (reading.base if reading.in_place else _fresh(program, reading, given))
         if earlier is None:
             given.append((reading.anchor, reading.line, name))
-            edits.append(insert_before(program.source, reading.anchor, [reading.line.format(name=name)]))
+            edits.append(insert_before(program.home(reading.anchor), reading.anchor, [reading.line.format(name=name)]))
         if not reading.in_place:
-            edits.append(replace(program.source, reading.node, name))
+            edits.append(replace(program.home(reading.node), reading.node, name))
         if edits:
             findings.append(program.finding(CODE, reading.node, message, edits))
     return findings

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Sequence
 
-from hora.convert.edits import Edit, insert_before, replace
+from hora.convert.edits import Edit, argument, insert_before, replace
 from hora.convert.facts import Call
 from hora.convert.finding import Finding
 from hora.convert.guards import elsewhere, guarded, runs, together
@@ -47,7 +47,6 @@ def detect(program: Program) -> list[Finding]:
         for call in program.calls_of(*BARS)
         if not any(keyword.arg in ("disable", None) for keyword in call.node.keywords)
         and call.node.args
-        and program.own(call.node)
         and not call.place.alone
     ]
     if not any(finding.mendable for finding in findings):
@@ -104,19 +103,15 @@ def _computed_inside(program: Program) -> list[Finding]:
     """Find what is said of a result that all workers must work out: it is worked out before."""
     findings: list[Finding] = []
     for statement, places in program.facts.places.items():
-        if (
-            not program.own(statement)
-            or all(place.alone for place in places.values())
-            or not speaks(program, statement)
-        ):
+        if all(place.alone for place in places.values()) or not speaks(program, statement):
             continue
         edits: list[Edit] = []
         for call in _together_inside(program, statement):
             function = call.func.attr if isinstance(call.func, ast.Attribute) else ast.unparse(call.func)
             name = program.fresh(f"{function}_result" if function.isidentifier() else "result")
             edits += [
-                insert_before(program.source, statement, [f"{name} = {program.source.segment(call)}"]),
-                replace(program.source, call, name),
+                insert_before(program.home(statement), statement, [f"{name} = {program.home(call).segment(call)}"]),
+                replace(program.home(call), call, name),
             ]
             break
         if edits:
@@ -147,25 +142,16 @@ def _runs_of_wandb(program: Program) -> list[Finding]:
     return [
         program.finding(CODE, call.node, "every worker opens a run of its own", [_without(program, call)])
         for call in program.calls_of("wandb.init")
-        if program.own(call.node)
-        and not call.place.alone
-        and not any(keyword.arg in ("mode", None) for keyword in call.node.keywords)
+        if not call.place.alone and not any(keyword.arg in ("mode", None) for keyword in call.node.keywords)
     ]
 
 
 def _without(program: Program, call: Call) -> Edit:
     """Let the run of every worker but 0 do nothing."""
     option = f'mode=None if {program.runtime}.rank() == 0 else "disabled"'
-    end = program.source.span(call.node)[1] - 1
-    given = [
-        program.source.span(node)[1] for node in (*call.node.args, *(keyword.value for keyword in call.node.keywords))
-    ]
-    return Edit(max(given), max(given), f", {option}") if given else Edit(end, end, option)
+    return argument(program.home(call.node), call.node, option)
 
 
 def _disable(program: Program, call: Call) -> Edit:
     """Show a progress bar on worker 0 alone."""
-    last = max(
-        program.source.span(node)[1] for node in (*call.node.args, *(keyword.value for keyword in call.node.keywords))
-    )
-    return Edit(last, last, f", disable={program.runtime}.rank() != 0")
+    return argument(program.home(call.node), call.node, f"disable={program.runtime}.rank() != 0")

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import ast
 
-from hora.convert.edits import Edit, insert_after, insert_before, replace
+from hora.convert.edits import insert_after, insert_before, replace
 from hora.convert.facts import Call
 from hora.convert.finding import Finding
 from hora.convert.guards import elsewhere, guarded, runs
+from hora.convert.imports import added, bound
 from hora.convert.names import SAVERS
 from hora.convert.program import Program
+from hora.convert.rules.hr602 import speaks
+from hora.convert.rules.missing import made_where_missing
 from hora.convert.runtime import NAME
 from hora.convert.values import Foreign, Method, Named, WorkerZero
 
@@ -43,7 +46,9 @@ _METHODS = frozenset({
 
 def detect(program: Program) -> list[Finding]:
     """Find what every worker writes, and files that are read before worker 0 has written them."""
-    findings = [
+    findings = list(
+        made_where_missing(program, CODE, lambda one: writes(program, one) or speaks(program, one), _writer)
+    ) or [
         program.finding(CODE, run[0], "every worker writes this", guarded(program, run))
         for run in runs(program, lambda statement: writes(program, statement))
     ]
@@ -108,56 +113,50 @@ def _opened(program: Program) -> list[Finding]:
     findings: list[Finding] = []
     for call in program.calls_of("builtins.open"):
         path = call.node.args[0] if call.node.args else None
-        if path is None or not program.own(call.node) or call.place.alone or not _opens_to_write(program, call.node):
+        if path is None or call.place.alone or not _opens_to_write(program, call.node):
             continue
         if isinstance(path, ast.IfExp) and any(WorkerZero() in value.things for value in program.values(path.test)):
             continue
-        text = program.source.segment(path)
+        text = program.home(path).segment(path)
         text = (
             text
             if isinstance(path, ast.Name | ast.Constant | ast.Attribute | ast.Call | ast.Subscript)
             else f"({text})"
         )
-        edits = [replace(program.source, path, f"{text} if {program.runtime}.rank() == 0 else os.devnull")]
-        if "os" not in program.names:
-            edits.append(_import_os(program))
+        edits = [replace(program.home(path), path, f"{text} if {program.runtime}.rank() == 0 else os.devnull")]
+        if bound(program.home(path).tree, "os") is None:
+            edits.append(added(program.home(path), "import os"))
         findings.append(program.finding(CODE, call.node, "every worker opens this file to write", edits))
         break
     return findings
 
 
-def _import_os(program: Program) -> Edit:
-    """Import ``os`` before the first import of the script that is not from the future."""
-    imports = [node for node in program.source.tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
-    first = next(node for node in imports if getattr(node, "module", "") != "__future__")
-    return insert_before(program.source, first, ["import os"])
-
-
 def _waits(program: Program) -> list[Finding]:
     """Find guarded writes after which another worker may read the file, or write in the directory."""
     findings: list[Finding] = []
-    for call in program.calls:
+    for call in program.all_calls:
         names = {thing.name for thing in call.function.things if isinstance(thing, Named)}
         if not call.place.alone or not (names & SAVERS or _draws(call)):
             continue
         guard = _guard(program, call.node)
         if guard is None or _waits_beside(program, guard, 1):
             continue
-        readers = [one for name in names for one in program.calls if _reads(program, name, call, one)]
+        readers = [one for name in names for one in program.all_calls if _reads(program, name, call, one)]
         if _draws(call):
-            readers += [one for one in program.calls if any(Named(name) in one.function.things for name in _PICTURES)]
+            pictures = {Named(name) for name in _PICTURES}
+            readers += [one for one in program.all_calls if one.function.things & pictures]
         later = [one for one in readers if not one.place.alone and _may_follow(program, call, one)]
         place = next(iter(program.places(guard)), call.place)
         message = "what worker 0 writes here may be read by the others before it is written"
         if later and place.control.alike:
-            edits = [insert_after(program.source, guard, [f"{program.runtime}.barrier()"])]
+            edits = [insert_after(program.home(guard), guard, [f"{program.runtime}.barrier()"])]
             return [program.finding(CODE, call.node, message, edits)]
         for reader in later:
             statement = program.statement(reader.node)
             if not reader.place.control.alike:
                 findings.append(program.finding(CODE, reader.node, "workers may part before they read this file", None))
             elif not _waits_beside(program, statement, -1):
-                edits = [insert_before(program.source, statement, [f"{program.runtime}.barrier()"])]
+                edits = [insert_before(program.home(statement), statement, [f"{program.runtime}.barrier()"])]
                 return [program.finding(CODE, reader.node, message, edits)]
     return findings
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterable
 
 from hora.convert.finding import Finding
 from hora.convert.program import Program
@@ -23,7 +24,9 @@ _NAMES = frozenset(
 
 def detect(program: Program) -> list[Finding]:
     """Find the use of another library for training on many workers."""
-    found = library(program.source.tree)
+    found = library(program.source.tree) or _first(
+        node.func for node in program.nodes() if isinstance(node, ast.Call) and not program.own(node)
+    )
     if found is None:
         return []
     node, name = found
@@ -32,7 +35,12 @@ def detect(program: Program) -> list[Finding]:
 
 def library(tree: ast.Module) -> tuple[ast.AST, str] | None:
     """Give where a script uses another library for training on many workers, and which; None where it does not."""
-    for node in ast.walk(tree):
+    return _first(ast.walk(tree))
+
+
+def _first(nodes: Iterable[ast.AST]) -> tuple[ast.AST, str] | None:
+    """Give the first of some nodes that uses another library, and which."""
+    for node in nodes:
         name = _used(node)
         if name is not None:
             return node, name

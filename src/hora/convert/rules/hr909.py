@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 
+from hora.convert.entries import entries
 from hora.convert.finding import Finding
 from hora.convert.program import Program
 
@@ -13,17 +14,26 @@ WHY = "What nothing in the file calls is called from elsewhere, with what is not
 
 
 def detect(program: Program) -> list[Finding]:
-    """Find backward passes that no way through the file leads to, in functions that are not simply unused."""
+    """Find backward passes that no way through the script leads to, in functions that are not simply unused."""
     reached = {backward.node for backward in program.backwards}
-    message = "the training loop is in a file that the script imports, which is not edited yet"
-    findings = [program.finding(CODE, node, message, None) for node in reached if not program.own(node)]
-    for node in ast.walk(program.source.tree):
+    findings: list[Finding] = []
+    for node in (node for source in program.sources for node in ast.walk(source.tree)):
         if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "backward"):
             continue
-        if node not in reached and (not reached or _mentioned(program, node)):
-            message = "nothing in this file leads to this training loop: convert the script that starts it"
-            findings.append(program.finding(CODE, node, message, None))
+        if not reached or (program.own(node) and node not in reached and _mentioned(program, node)):
+            findings.append(program.finding(CODE, node, _message(program, node), None))
     return findings
+
+
+def _message(program: Program, node: ast.AST) -> str:
+    """Say that nothing leads to a training loop, and what does."""
+    file = "this file" if program.own(node) else program.source.path.name
+    message = f"nothing in {file} leads to this training loop"
+    others = [str(path) for path in entries([program.source.path])]
+    if not others:
+        return f"{message}: convert the script that starts it"
+    shown = ", ".join(others[:4]) + (f" and {len(others) - 4} more" if len(others) > 4 else "")
+    return f"{message}: convert a script that starts it, such as {shown}"
 
 
 def _mentioned(program: Program, node: ast.AST) -> bool:

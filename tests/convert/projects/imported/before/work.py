@@ -1,0 +1,22 @@
+import torch
+import torch.nn.functional as F
+from torch.utils.data import DataLoader, TensorDataset
+
+import settings
+
+torch.manual_seed(3)
+x = torch.randn(60, 4)
+loader = DataLoader(TensorDataset(x, x.sum(dim=1, keepdim=True)), batch_size=settings.BATCH, shuffle=True)
+model = torch.nn.Linear(4, 1).to(settings.DEVICE)
+optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+last = 0.0
+for epoch in range(2):
+    last = 0.0
+    for a, b in loader:
+        loss = F.mse_loss(model(a.to(settings.DEVICE)), b.to(settings.DEVICE))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        last += loss.item()
+    last /= len(loader)
+    print(epoch, last)
