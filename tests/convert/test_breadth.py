@@ -6,6 +6,7 @@ import ast
 import importlib.util
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -72,6 +73,7 @@ def test_a_program_of_any_shape_is_checked_or_named(tmp_path: Path, text: str) -
     assert list(report.findings) == sorted(report.findings, key=lambda one: (one.line, one.column, one.code))
 
 
+@pytest.mark.slow
 def test_a_sample_of_torch_is_checked_to_the_end() -> None:
     spec = importlib.util.find_spec("torch")
     assert spec is not None

@@ -238,7 +238,7 @@ def _follow(source: Source, whole: frozenset[int], edited: dict[Path, Source], a
         raise HoraError(asked, "it has more ways through it than are followed", "Split the script.", status=1) from None
     except RecursionError:
         raise HoraError(asked, "an expression is nested too deeply to be followed", "Split it.", status=1) from None
-    if any(_goes_back(node) for one in program.sources for node in ast.walk(one.tree)):
+    if any(_goes_back(node) for one in program.sources for node in one.nodes):
         return program
     raise HoraError(
         asked,

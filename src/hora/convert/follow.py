@@ -28,11 +28,11 @@ def follow(source: Source, whole: frozenset[int] = frozenset(), edited: Mapping[
     def walked(full: frozenset[Thing] = frozenset()) -> Program:
         return Program(source, Walk(source, sized, full, optimizers, sizes, edited).run(), whole)
 
-    sized, sizes = _sized([source.tree])
+    sized, sizes = _sized([source])
     optimizers: frozenset[ast.AST] = frozenset()
     program = walked()
     optimizers = frozenset(thing.site for thing in _used_as_optimizers(program))
-    sized, sizes = _sized([one.tree for one in program.sources])
+    sized, sizes = _sized(program.sources)
     if optimizers or len(program.sources) > 1:
         program = walked()
     full = frozenset(program.facts.loaders) - program.training_loaders - program.dealt
@@ -49,11 +49,11 @@ def _used_as_optimizers(program: Program) -> set[Foreign]:
     return {thing for thing, names in used.items() if {"step", "zero_grad"} <= names}
 
 
-def _sized(trees: Sequence[ast.Module]) -> tuple[frozenset[ast.AST], frozenset[int]]:
+def _sized(sources: Sequence[Source]) -> tuple[frozenset[ast.AST], frozenset[int]]:
     """Give the expressions that read what some loader has as its batch size, and the numbers that some have."""
     texts: set[str] = set()
     numbers: set[int] = set()
-    for node in (node for tree in trees for node in ast.walk(tree)):
+    for node in (node for source in sources for node in source.nodes):
         if isinstance(node, ast.Call):
             given = [keyword.value for keyword in node.keywords if keyword.arg == "batch_size"]
             name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
@@ -65,8 +65,8 @@ def _sized(trees: Sequence[ast.Module]) -> tuple[frozenset[ast.AST], frozenset[i
     ends = {text.rpartition(".")[2] for text in texts}
     reads = frozenset(
         node
-        for tree in trees
-        for node in ast.walk(tree)
+        for source in sources
+        for node in source.nodes
         if isinstance(node, ast.Name | ast.Attribute | ast.Subscript)
         and (isinstance(node, ast.Subscript) or getattr(node, "attr", getattr(node, "id", "")) in ends)
         and ast.unparse(node) in texts

@@ -14,7 +14,9 @@ from pathlib import Path
 from hora.convert.source import Source, parse, read
 from hora.errors import HoraError
 
+# A project is read up to so many files and lines, which takes some seconds; what lies beyond counts as unread.
 LIMIT = 200
+LINES = 30_000
 _PROJECT = (".git", "pyproject.toml", "setup.py", "setup.cfg")
 _INSTALLED = frozenset(
     {"hora", "torch", "torchvision", "numpy", "datasets", "transformers", "timm", "tqdm", "wandb", "sklearn"}
@@ -36,6 +38,7 @@ class Modules:
         self.sources: dict[Path, Source] = {script.path.resolve(): script}
         self.edited = {path.resolve(): source for path, source in edited.items()}
         self.unread: set[Path] = set()
+        self._lines = 0
         self.named = script.path.parent
         self.beside = script.path.resolve().parent
         self.above = _project(self.beside)
@@ -93,10 +96,11 @@ class Modules:
             state = path.stat()
             named = Path(os.path.normpath(self.named / os.path.relpath(path, self.beside)))
             source = self.edited.get(path) or _read(named, state.st_mtime_ns, state.st_size)
-            if source is None or len(self.sources) >= LIMIT:
+            if source is None or len(self.sources) >= LIMIT or self._lines + len(source.lines) > LINES:
                 self.unread.add(named)
                 return None
             self.sources[path] = source
+            self._lines += len(source.lines)
         return self.sources[path]
 
 

@@ -51,12 +51,12 @@ class Program:
     @cached_property
     def parents(self) -> dict[ast.AST, ast.AST]:
         """The node that each node is a part of, in all files."""
-        return {child: node for source in self.sources for child, node in _parents(source.tree).items()}
+        return {child: node for source in self.sources for child, node in source.parents.items()}
 
     @cached_property
     def _own(self) -> frozenset[ast.AST]:
         """The nodes of the script itself."""
-        return frozenset((self.source.tree, *_parents(self.source.tree)))
+        return frozenset(self.source.nodes)
 
     def own(self, node: ast.AST) -> bool:
         """Whether a node is of the script itself, and not of a module that it imports."""
@@ -69,7 +69,7 @@ class Program:
 
     def nodes(self) -> Iterator[ast.AST]:
         """Give every node of every file that the walk may come to."""
-        return (node for source in self.sources for node in ast.walk(source.tree) if self.reached(node))
+        return (node for source in self.sources for node in source.nodes if self.reached(node))
 
     def reached(self, node: ast.AST) -> bool:
         """Whether a node counts: any of the script, and of a module what the walk came to."""
@@ -306,9 +306,3 @@ def names_in(tree: ast.Module) -> frozenset[str]:
         elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             found.add(node.name)
     return frozenset(found)
-
-
-@lru_cache(maxsize=256)
-def _parents(tree: ast.Module) -> dict[ast.AST, ast.AST]:
-    """Give the node that each node of a file is a part of."""
-    return {child: node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}

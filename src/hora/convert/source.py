@@ -49,6 +49,16 @@ class Source:
     tree: ast.Module = field(repr=False, compare=False)
 
     @cached_property
+    def nodes(self) -> tuple[ast.AST, ...]:
+        """Every node of its syntax tree, as `ast.walk` gives them."""
+        return tuple(ast.walk(self.tree))
+
+    @cached_property
+    def parents(self) -> dict[ast.AST, ast.AST]:
+        """The node that each node is a part of."""
+        return {child: node for node in self.nodes for child in ast.iter_child_nodes(node)}
+
+    @cached_property
     def lines(self) -> tuple[str, ...]:
         """Its lines as Python counts them, each with its own line ending."""
         found = [match.group() for match in _LINE.finditer(self.text)]

@@ -17,7 +17,7 @@ def detect(program: Program) -> list[Finding]:
     """Find backward passes that no way through the script leads to, in functions that are not simply unused."""
     reached = {backward.node for backward in program.backwards}
     findings: list[Finding] = []
-    for node in (node for source in program.sources for node in ast.walk(source.tree)):
+    for node in (node for source in program.sources for node in source.nodes):
         if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "backward"):
             continue
         if not reached or (program.own(node) and node not in reached and _mentioned(program, node)):
