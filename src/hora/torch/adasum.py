@@ -37,7 +37,5 @@ def _pair(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """Combine two: each less half of what it has in common with the other."""
     x, y = a.double(), b.double()
     dot = (x * y).sum()
-    share_of_a, share_of_b = (
-        1 - dot / (2 * own.square().sum()).clamp_min(torch.finfo(torch.float64).tiny) for own in (x, y)
-    )
+    share_of_a, share_of_b = (1 - dot / (2 * own.square().sum()).clamp_min(_TINY) for own in (x, y))
     return (share_of_a * x + share_of_b * y).to(a.dtype)
