@@ -42,6 +42,7 @@ from hora.torch.scattering import (
     reducescatter_async,
 )
 from hora.torch.sparse import sparse_allreduce_async
+from hora.torch.sync_batch_norm import SyncBatchNorm
 from hora.torch.wire import Adasum, Average, Max, Min, Product, Sum
 from hora.torch.world import (
     cross_rank,
@@ -65,6 +66,7 @@ __all__ = [
     "ProcessSet",
     "Product",
     "Sum",
+    "SyncBatchNorm",
     "add_process_set",
     "allgather",
     "allgather_async",

@@ -1,0 +1,53 @@
+"""Batch normalisation with the statistics of the global batch, on the CPU as well as on accelerators."""
+
+from __future__ import annotations
+
+import torch
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from hora.torch.reducing import allreduce
+from hora.torch.wire import Sum
+from hora.torch.world import current
+
+
+class SyncBatchNorm(_BatchNorm):
+    """Normalises as `torch.nn.BatchNorm` does for a batch that holds the samples of all workers.
+
+    Parameters and attributes are those of `torch.nn.BatchNorm1d`; inputs have shape (samples, features, ...) and may
+    hold another number of samples on each worker. In evaluation, and with one worker, nothing is sent.
+    """
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """Return the normalised input."""
+        self._check_input_dim(input)
+        batch_statistics = self.training or self.running_mean is None
+        if not batch_statistics or current().size == 1:
+            normalised: torch.Tensor = super().forward(input)
+            return normalised
+        over = [0, *range(2, input.dim())]
+        features = [1, -1, *[1] * (input.dim() - 2)]
+        count = input.new_tensor([input.numel() // input.shape[1]])
+        sums = allreduce(torch.cat([input.sum(over), count]), op=Sum)
+        total = sums[-1].detach()
+        mean = sums[:-1] / total
+        # In a second pass, as the mean of squares less the square of the mean would lose digits.
+        variance = allreduce((input - mean.view(features)).square().sum(over), op=Sum) / total
+        if self.training and self.running_mean is not None and self.running_var is not None:
+            self._track(mean.detach(), variance.detach() * (total / (total - 1).clamp_min(1)))
+        output = (input - mean.view(features)) * torch.rsqrt(variance + self.eps).view(features)
+        return output if self.weight is None else output * self.weight.view(features) + self.bias.view(features)
+
+    def _check_input_dim(self, input: torch.Tensor) -> None:
+        """Refuse what has no features."""
+        if input.dim() < 2:
+            raise ValueError(f"SyncBatchNorm needs inputs of at least 2 dimensions; got {input.dim()}")
+
+    def _track(self, mean: torch.Tensor, variance: torch.Tensor) -> None:
+        """Take a batch's statistics into the running ones."""
+        share = self.momentum
+        if self.num_batches_tracked is not None:
+            self.num_batches_tracked += 1
+            share = 1 / float(self.num_batches_tracked) if share is None else share
+        for running, value in ((self.running_mean, mean), (self.running_var, variance)):
+            if running is not None:
+                running.lerp_(value, 0.0 if share is None else share)
