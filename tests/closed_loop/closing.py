@@ -61,7 +61,7 @@ def outcomes(cases: Iterable[Case]) -> Iterable[Outcome]:
             with comparing(one, several, steps=STEPS, seed=0, timeout=120, progress=lambda _: None) as runs:
                 for number, case in enumerate(group):
                     twin.write_text(case.converted, encoding="utf-8")
-                    wrong = runs.mended(f"case-{number}", case.converted)
+                    wrong = runs.mended(f"case-{number}", ((twin, case.converted.encode()),))
                     result = answer(wrong, case.workers, next_command="")
                     yield Outcome(case, confirm(wrong, result, twin) if result.verdict == "not-equivalent" else result)
 
