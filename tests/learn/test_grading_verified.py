@@ -4,7 +4,7 @@ import pytest
 
 from hora.convert import convert
 from hora.learn import grade, start
-from hora.learn.grading.grade import Check, Grade
+from hora.learn.grading.checks import Check, Grade
 from hora.learn.grading.lesson_2 import fault_of
 from hora.learn.judging import changed, keep_warm, script
 from hora.verify import Verification

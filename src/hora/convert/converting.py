@@ -68,7 +68,7 @@ def check(path: Path | str) -> tuple[Finding, ...]:
     """
     asked = f"check {path}"
     source = read(Path(path), asked)
-    if hr907.library(source.tree) is not None:
+    if hr907.library(source) is not None:
         return _in_order(review(source), [str(source.path)])
     program = _follow(source, frozenset(range(1000)), {}, asked)
     findings = [finding for rule in GATES for finding in rule.detect(program)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import difflib
-import shutil
 import tempfile
 from collections.abc import Collection
 from contextlib import ExitStack
@@ -43,16 +42,7 @@ class Judged:
 
 def script(name: str) -> Path:
     """Return a script of the lessons by its name without ``.py``."""
-    return _workshop() / f"{name}.py"
-
-
-@cache
-def _workshop() -> Path:
-    """Copy the scripts away from the package: its rooms are no modules of theirs, such as a `torch` beside them."""
-    directory = tempfile.TemporaryDirectory(prefix="hora-")
-    atexit.register(directory.cleanup)
-    shutil.copytree(_SCRIPTS, directory.name, dirs_exist_ok=True)
-    return Path(directory.name)
+    return _SCRIPTS / f"{name}.py"
 
 
 @cache

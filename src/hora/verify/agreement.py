@@ -7,38 +7,33 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import TypeVar
 
-from hora.script.events import BatchDrew, OptimizerBegan
-from hora.verify.result import Difference
+from hora.script.events import BatchDrew, OptimizerBegan, OptimizerStepped
+from hora.verify.result import Difference, Finding
 from hora.verify.runs import Run
 
-Finding = tuple[Difference, str | None]
+_Digested = TypeVar("_Digested", OptimizerBegan, OptimizerStepped)
 
 
 def unequal_start(free: Run) -> Finding | None:
     """Compare the first parameters of workers whose random states were unequal: the script has to equalise them."""
-    starts = [tuple(free.of(OptimizerBegan, rank)) for rank in range(free.workers)]
-    for own in zip(*starts, strict=False):
-        for tensors in zip(*(begun.digests for begun in own), strict=False):
-            rank = _odd_one_out([digest for _, digest in tensors])
-            if rank is not None:
-                name = tensors[0][0]
-                detail = f"{name} starts with other values on worker {rank} than on worker 0"
-                return Difference("initial parameters", 0, name, None, None, detail), "HR302"
-    return None
+    found = _first_odd([tuple(free.of(OptimizerBegan, rank)) for rank in range(free.workers)])
+    if found is None:
+        return None
+    _, name, rank = found
+    detail = f"{name} starts with other values on worker {rank} than on worker 0"
+    return Difference("initial parameters", 0, name, None, None, detail), "HR302"
 
 
 def disagreement(free: Run) -> Finding | None:
     """After each step the workers must hold the same parameters, to the bit."""
-    steps = [free.steps(rank) for rank in range(free.workers)]
-    for own in zip(*steps, strict=False):
-        for tensors in zip(*(step.digests for step in own), strict=False):
-            rank = _odd_one_out([digest for _, digest in tensors])
-            if rank is not None:
-                name = tensors[0][0]
-                detail = f"after step {own[0].step}, {name} differs between workers 0 and {rank}"
-                return Difference("update", own[0].step, name, None, None, detail), "HR301"
-    return None
+    found = _first_odd([free.steps(rank) for rank in range(free.workers)])
+    if found is None:
+        return None
+    stepped, name, rank = found
+    detail = f"after step {stepped.step}, {name} differs between workers 0 and {rank}"
+    return Difference("update", stepped.step, name, None, None, detail), "HR301"
 
 
 # So many numbers do not agree by chance, also where they are coin tosses.
@@ -77,6 +72,16 @@ def same_random_state(free: Run) -> bool:
     """Whether all workers have the same random state at each step, so that what they drop of their slices is alike."""
     steps = [[step.random for step in free.steps(rank)] for rank in range(free.workers)]
     return free.workers > 1 and bool(steps[0]) and all(own == steps[0] for own in steps)
+
+
+def _first_odd(by_worker: Sequence[Sequence[_Digested]]) -> tuple[_Digested, str, int] | None:
+    """The first event in which a worker holds another tensor than worker 0: as worker 0 saw it, the name, the rank."""
+    for events in zip(*by_worker, strict=False):
+        for tensors in zip(*(event.digests for event in events), strict=False):
+            rank = _odd_one_out([digest for _, digest in tensors])
+            if rank is not None:
+                return events[0], tensors[0][0], rank
+    return None
 
 
 def _odd_one_out(values: Sequence[str]) -> int | None:

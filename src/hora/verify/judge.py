@@ -18,10 +18,8 @@ from hora.verify import evidence as in_full
 from hora.verify.evidence import Evidence, worst
 from hora.verify.floor import Floor
 from hora.verify.reference import Compared
-from hora.verify.result import Difference, Verification
+from hora.verify.result import Difference, Finding, Verification
 from hora.verify.runs import Run
-
-Finding = tuple[Difference, str | None]
 
 # In the order in which one brings about the next: what is said of each quantity, and its scale.
 _WHAT: dict[Compared, tuple[str, str]] = {

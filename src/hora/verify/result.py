@@ -52,6 +52,10 @@ class Difference:
     detail: str
 
 
+Finding = tuple[Difference, str | None]
+"""A difference, and the code of the rule that explains it, None where no rule does."""
+
+
 @dataclass(frozen=True)
 class Step:
     """One optimizer step: its largest difference of a gradient that is judged, and the loss on one and on several.

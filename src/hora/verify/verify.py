@@ -97,6 +97,8 @@ def verify_each(
     texts: tuple[tuple[Path, bytes], ...] = ()
     if converted is None:
         texts = _converted_texts(asked, original)
+    out, made = ("DIR/", f"DIR/{original.name}") if len(texts) > 1 else ("CONVERTED.py", "CONVERTED.py")
+    making, made = (f"hora convert {original} -o {out} && ", made) if converted is None else ("", str(converted))
     one = Script(original, tuple(args))
     several = Script(converted or original, tuple(args), texts=texts)
     with comparing(one, several, steps=steps, seed=seed, timeout=timeout, progress=progress) as runs:
@@ -104,11 +106,7 @@ def verify_each(
             runs.free(number)
         results, in_order = [], False
         for number in workers:
-            command = f"hora run -n {number} {converted or 'CONVERTED.py'} {' '.join(args)}".strip()
-            if converted is None:
-                command = f"hora convert {original} -o CONVERTED.py && {command}"
-                if len(texts) > 1:
-                    command = f"hora convert {original} -o DIR/ && hora run -n {number} DIR/{original.name}"
+            command = f"{making}hora run -n {number} {made} {' '.join(args)}".strip()
             result = answer(runs, number, next_command=command)
             text = sorted_sets(original) if result.verdict == "not-equivalent" and not in_order else None
             if text is not None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from hora.convert.finding import Finding
 from hora.convert.program import Program
+from hora.convert.source import Source
 
 CODE = "HR907"
 TITLE = "a script that is distributed already is left alone"
@@ -24,7 +25,7 @@ _NAMES = frozenset(
 
 def detect(program: Program) -> list[Finding]:
     """Find the use of another library for training on many workers."""
-    found = library(program.source.tree) or _first(
+    found = library(program.source) or _first(
         node.func for node in program.nodes() if isinstance(node, ast.Call) and not program.own(node)
     )
     if found is None:
@@ -33,9 +34,9 @@ def detect(program: Program) -> list[Finding]:
     return [program.finding(CODE, node, f"it is distributed already, by {name}: left alone", None)]
 
 
-def library(tree: ast.Module) -> tuple[ast.AST, str] | None:
+def library(source: Source) -> tuple[ast.AST, str] | None:
     """Give where a script uses another library for training on many workers, and which; None where it does not."""
-    return _first(ast.walk(tree))
+    return _first(source.nodes)
 
 
 def _first(nodes: Iterable[ast.AST]) -> tuple[ast.AST, str] | None:

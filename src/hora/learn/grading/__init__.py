@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hora.errors import HoraError
 from hora.learn.course import lesson
-from hora.learn.grading.grade import Grade
+from hora.learn.grading.checks import Grade
 
 __all__ = ["Grade", "grade", "start"]
 

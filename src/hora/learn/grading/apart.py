@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hora.learn.grading.grade import Check, Grade
+from hora.learn.grading.checks import Check, Grade
 
 SECONDS = 60.0
 

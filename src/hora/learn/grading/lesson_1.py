@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from hora.learn.grading.apart import grade_apart
-from hora.learn.grading.grade import Check, Grade
+from hora.learn.grading.checks import Check, Grade
 from hora.learn.neuron import Data, gradient, loss, noisy_line
 
 _PLACES = ((0.5, -0.25), (-3.0, 3.0), (2.0, 0.0))

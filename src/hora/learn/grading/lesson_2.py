@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from hora.errors import HoraError
-from hora.learn.grading.grade import Check, Grade
+from hora.learn.grading.checks import Check, Grade
 from hora.learn.judging import script
 from hora.verify import Verification, verify
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hora.learn.grading.apart import grade_apart
-from hora.learn.grading.grade import Check, Grade
+from hora.learn.grading.checks import Check, Grade
 from hora.learn.schedules import Message, Schedule, play
 
 SIZES = (2, 4, 8)

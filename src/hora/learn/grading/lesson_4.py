@@ -6,7 +6,7 @@ from pathlib import Path
 
 from hora.convert import Finding, check
 from hora.errors import HoraError
-from hora.learn.grading.grade import Check, Grade
+from hora.learn.grading.checks import Check, Grade
 from hora.learn.grading.lesson_2 import WORKERS, fault_of
 from hora.learn.judging import script
 from hora.learn.steps import STEPS
