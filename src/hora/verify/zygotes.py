@@ -17,7 +17,9 @@ from hora.launch.zygote import Zygote
 Pair: TypeAlias = tuple[Zygote, Zygote]
 
 _one_at_a_time = threading.Lock()
+# Whoever keeps them last ends them: blocks may be left in any order, as by functions at the interpreter's end.
 _kept: dict[tuple[str, ...], Pair] | None = None
+_keeping = 0
 
 
 @contextmanager
@@ -29,16 +31,20 @@ def kept_warm() -> Iterator[None]:
     ...     with hora.testing.kept_warm():
     ...         yield
     """
-    global _kept
-    before, _kept = _kept, {}
+    global _kept, _keeping
+    with _one_at_a_time:
+        _kept = {} if _kept is None else _kept
+        _keeping += 1
     try:
         yield
     finally:
-        pairs, _kept = _kept, before
-        with ExitStack() as entered:
-            for pair in pairs.values():
-                for zygote in pair:
-                    entered.push(zygote)
+        with _one_at_a_time, ExitStack() as entered:
+            _keeping -= 1
+            if not _keeping:
+                for pair in _kept.values():
+                    for zygote in pair:
+                        entered.push(zygote)
+                _kept = None
 
 
 @contextmanager
