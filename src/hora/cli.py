@@ -40,6 +40,8 @@ def main() -> NoReturn:
         _script_arguments[:] = arguments[cut + 1 :]
         arguments = arguments[:cut]
     try:
+        if arguments[:1] == ["run"]:
+            arguments = _as_horas(arguments)
         app(args=arguments, prog_name="hora")
     except HoraError as error:
         print(f"hora: {error}", file=sys.stderr)
@@ -203,14 +205,69 @@ def verify(
 def run(
     script: Annotated[str, typer.Argument(help="A training script for several workers.", show_default=False)],
     args: Annotated[list[str] | None, typer.Argument(help="The script's own arguments.", show_default=False)] = None,
-    workers: Annotated[int, typer.Option("-n", "--workers", help="How many workers to start on this host.")] = 1,
+    workers: Annotated[
+        int | None, typer.Option("-n", "--workers", help="How many workers; by default one for each slot.")
+    ] = None,
     module: Annotated[bool, typer.Option("-m", help="SCRIPT names a module, as with python -m.")] = False,
+    hosts: Annotated[
+        str | None, typer.Option("-H", "--hosts", metavar="A:4,B:4", help="Hosts and their slots.")
+    ] = None,
+    hostfile: Annotated[Path | None, typer.Option("--hostfile", help="A file with a host on each line.")] = None,
+    discovery: Annotated[
+        Path | None, typer.Option("--host-discovery-script", help="Prints the hosts that there are now, NAME:SLOTS.")
+    ] = None,
+    slots: Annotated[int, typer.Option("--slots-per-host", help="Workers of a host where that script says none.")] = 1,
+    least: Annotated[
+        int | None, typer.Option("--min-np", "--min-n", help="Elastic: go on with as few workers as these.")
+    ] = None,
+    most: Annotated[int | None, typer.Option("--max-np", "--max-n", help="Elastic: take up to so many.")] = None,
+    resets: Annotated[int | None, typer.Option("--reset-limit", help="Elastic: start anew so often at most.")] = None,
+    patience: Annotated[float, typer.Option("--elastic-timeout", help="Elastic: seconds to wait for slots.")] = 600.0,
+    cooldown: Annotated[
+        float, typer.Option("--blacklist-cooldown", help="Elastic: seconds that a lost host is left alone.")
+    ] = 30.0,
+    interface: Annotated[str | None, typer.Option("--network-interface", help="Of each host, such as eth1.")] = None,
+    ssh_port: Annotated[int | None, typer.Option("--ssh-port", help="Where sshd listens.")] = None,
+    ssh_identity: Annotated[Path | None, typer.Option("--ssh-identity-file", help="The key to log in with.")] = None,
+    start_timeout: Annotated[float, typer.Option("--start-timeout", help="Seconds for a host to answer.")] = 30.0,
+    env: Annotated[
+        list[str] | None, typer.Option("--env", metavar="NAME=VALUE", help="A variable for all workers; repeatable.")
+    ] = None,
 ) -> None:
-    """Start N workers on this host and stay with them; exits with the status of the worker that failed first."""
-    from hora.launch import run_script
+    """Start N workers, here or over ssh, and stay with them; exits with the status of the worker that failed first.
+
+    horovodrun's options are understood as well: -np 4, -hostfile, --min-num-proc and the others.
+    """
+    from hora.launch import Request, run_script
 
     own = args or []
-    raise typer.Exit(run_script(script, own[1:] if own[:1] == ["--"] else own, workers=workers, module=module))
+    variables = [pair.partition("=") for pair in env or []]
+    if unnamed := next((pair for pair in variables if not pair[0] or not pair[1]), None):
+        raise HoraError(f"run --env {''.join(unnamed)}", "that is no NAME=VALUE", "Give it as --env NCCL_DEBUG=INFO")
+    request = Request(
+        workers=1 if workers is None and not (hosts or hostfile or discovery or least or most) else workers,
+        hosts=hosts,
+        hostfile=hostfile,
+        discovery_script=discovery,
+        slots_per_host=slots,
+        interface=interface,
+        ssh_port=ssh_port,
+        ssh_identity=ssh_identity,
+        start_timeout=start_timeout,
+        least=least,
+        most=most,
+        resets=resets,
+        patience=patience,
+        cooldown=cooldown,
+    )
+    status = run_script(
+        script,
+        own[1:] if own[:1] == ["--"] else own,
+        module=module,
+        request=request,
+        env={name: value for name, _, value in variables},
+    )
+    raise typer.Exit(status)
 
 
 @app.command()
@@ -252,6 +309,16 @@ def version() -> None:
 
 def _say(words: str) -> None:
     print(words, file=sys.stderr)
+
+
+def _as_horas(arguments: list[str]) -> list[str]:
+    """Put horovodrun's options of a `hora run` into Hora's words."""
+    from hora.launch.horovodrun import translate
+
+    translation = translate(arguments[1:])
+    if translation.without_meaning:
+        _say(f"hora: nothing here depends on {', '.join(translation.without_meaning)}")
+    return ["run", *translation.arguments]
 
 
 def _leave(number: int, _frame: object) -> NoReturn:

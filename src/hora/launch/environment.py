@@ -5,56 +5,74 @@ from __future__ import annotations
 import os
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
+from hora.launch.hosts import Place
 
-def worker_environment(rank: int, workers: int, port: int) -> dict[str, str]:
-    """Variables that tell a worker on this host who it is and where the others meet.
+
+def worker_environment(place: Place, address: str, port: int, interface: str | None) -> dict[str, str]:
+    """Variables that tell a worker who it is and where the others meet.
 
     Parameters
     ----------
-    rank, workers
-        Which of how many.
-    port
-        The TCP port on 127.0.0.1 where worker 0 will listen.
+    place
+        Which worker, where.
+    address, port
+        Where worker 0 will listen.
+    interface
+        The network interface of its host that leads to the other workers, as far as known.
 
     Returns
     -------
     dict of str to str
-        To be laid over this process's own environment, which decides ``OMP_NUM_THREADS`` if it is set there.
+        To be laid over its host's own environment, which decides ``GLOO_SOCKET_IFNAME`` if it is set there.
     """
-    who, size = str(rank), str(workers)
     variables = {
-        "RANK": who,
-        "WORLD_SIZE": size,
-        "LOCAL_RANK": who,
-        "LOCAL_WORLD_SIZE": size,
-        "GROUP_RANK": "0",
-        "GROUP_WORLD_SIZE": "1",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
+        "RANK": place.rank,
+        "WORLD_SIZE": place.size,
+        "LOCAL_RANK": place.local_rank,
+        "LOCAL_WORLD_SIZE": place.local_size,
+        "GROUP_RANK": place.host_rank,
+        "GROUP_WORLD_SIZE": place.hosts,
+        "MASTER_ADDR": address,
+        "MASTER_PORT": port,
         # What torch.distributed.is_torchelastic_launched() looks for: libraries ask it whether to start workers.
         "TORCHELASTIC_RUN_ID": f"hora-{port}",
-        "HOROVOD_RANK": who,
-        "HOROVOD_SIZE": size,
-        "HOROVOD_LOCAL_RANK": who,
-        "HOROVOD_LOCAL_SIZE": size,
-        "HOROVOD_CROSS_RANK": "0",
-        "HOROVOD_CROSS_SIZE": "1",
+        "HOROVOD_RANK": place.rank,
+        "HOROVOD_SIZE": place.size,
+        "HOROVOD_LOCAL_RANK": place.local_rank,
+        "HOROVOD_LOCAL_SIZE": place.local_size,
+        "HOROVOD_CROSS_RANK": place.cross_rank,
+        "HOROVOD_CROSS_SIZE": place.cross_size,
+        "PYTHONUNBUFFERED": 1,
+    }
+    if interface is not None:
+        # Without it Gloo takes the interface that its host's own name resolves to, if it resolves at all.
+        variables["GLOO_SOCKET_IFNAME"] = interface
+    return {name: str(value) for name, value in variables.items()}
+
+
+def host_environment(local_size: int, env: Mapping[str, str]) -> dict[str, str]:
+    """Variables that depend on the host that a worker runs on; called there.
+
+    Parameters
+    ----------
+    local_size
+        How many workers this host has.
+    env
+        The environment that they are laid over.
+    """
+    variables = {
         "HOROVOD_HOSTNAME": socket.gethostname(),
-        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(max(1, cores() // workers))),
-        "PYTHONUNBUFFERED": "1",
+        "OMP_NUM_THREADS": env.get("OMP_NUM_THREADS", str(max(1, cores() // local_size))),
     }
     if find_spec("horovod") is None:
         # A script that imports it finds Hora's own in its place.
         standin = Path(__file__).parents[1] / "torch" / "standin"
-        variables["PYTHONPATH"] = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), str(standin)]))
-    if sys.platform == "linux":
-        # Without it Gloo takes the interface that this host's own name resolves to, if it resolves at all.
-        variables["GLOO_SOCKET_IFNAME"] = os.environ.get("GLOO_SOCKET_IFNAME", "lo")
+        variables["PYTHONPATH"] = os.pathsep.join(filter(None, [env.get("PYTHONPATH"), str(standin)]))
     return variables
 
 
@@ -64,15 +82,25 @@ def cores() -> int:
 
 
 @contextmanager
-def reserved_port() -> Iterator[int]:
+def reserved_port(address: str = "127.0.0.1") -> Iterator[int]:
     """Hold a TCP port that worker 0 can listen on, and nobody else is given in the meantime.
 
     The port stays bound but not listening. Linux lets another socket with ``SO_REUSEADDR`` (every torch store's) listen
     there all the same, yet gives the port to no one who asks for any free one. Elsewhere it is only found, then let go.
+
+    Parameters
+    ----------
+    address
+        An address of this host.
+
+    Raises
+    ------
+    OSError
+        It is none of this host's.
     """
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as held:
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM) as held:
         held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        held.bind(("127.0.0.1", 0))
+        held.bind((address, 0))
         port = int(held.getsockname()[1])
         if sys.platform != "linux":
             held.close()

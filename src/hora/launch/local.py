@@ -7,18 +7,19 @@ several at once.
 from __future__ import annotations
 
 import os
-import secrets
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from hora.errors import HoraError
-from hora.launch.environment import reserved_port, worker_environment
-from hora.launch.guard import Guard
+from hora.launch.environment import host_environment, reserved_port
+from hora.launch.generation import Job, Meeting, run_generation
+from hora.launch.hosts import LOCAL, Host, Place, places
 from hora.launch.process import Starter, execute
 from hora.launch.result import Line, RunResult
 from hora.launch.stop import Stop
-from hora.launch.supervision import Supervision, ignore
+from hora.launch.supervision import ignore
 
 
 def run(
@@ -79,21 +80,53 @@ def run(
     """
     if workers < 1:
         raise HoraError(f"run {workers} workers", "a run needs at least 1", "Ask for -n 1 or more.")
-    inherited = {**os.environ}
-    # What the workers sign with what they send each other pickled.
-    inherited["HORA_SECRET"] = secrets.token_hex(32)
-    inherited.pop("TORCHELASTIC_USE_AGENT_STORE", None)  # from a torchrun around this one; worker 0 would not listen
-    with (
-        reserved_port() as port,
-        Guard() as guard,
-        Supervision(guard, on_line or ignore, on_notice or _to_stderr, timeout, grace, stop or Stop()) as supervision,
-    ):
-        for rank in range(workers):
-            own = worker_env(rank) if worker_env else {}
-            supervision.start(
-                command, {**inherited, **worker_environment(rank, workers, port), **(env or {}), **own}, cwd, start
-            )
-        return supervision.see_through()
+    job = Job(
+        command,
+        env or {},
+        worker_env or (lambda rank: {}),
+        cwd,
+        on_line or ignore,
+        on_notice or _to_stderr,
+        timeout,
+        grace,
+        stop or Stop(),
+    )
+    return run_generation(OneHost(start), places([Host(LOCAL, workers)], workers), job)
+
+
+class OneHost:
+    """The host that this process runs on, as a `hora.launch.generation.Site`.
+
+    Parameters
+    ----------
+    start
+        How a worker's process is started.
+    """
+
+    def __init__(self, start: Starter = execute) -> None:
+        self._start = start
+
+    @contextmanager
+    def meeting(self, places: Sequence[Place]) -> Iterator[Meeting]:
+        """Find where these workers can meet, and keep the port for them."""
+        with reserved_port() as port:
+            yield Meeting("127.0.0.1", port, {LOCAL: "lo"} if sys.platform == "linux" else {})
+
+    def starter(self, host: Host) -> Starter:
+        """Return what starts a worker."""
+        return self._start
+
+    def environment(self) -> dict[str, str]:
+        """Return this process's environment."""
+        return {**os.environ}
+
+    def host_environment(self, place: Place, env: Mapping[str, str]) -> Mapping[str, str]:
+        """Return what this host adds."""
+        return host_environment(place.local_size, env)
+
+    def touch(self, host: Host, path: str) -> None:
+        """Make an empty file."""
+        Path(path).touch()
 
 
 def _to_stderr(notice: str) -> None:

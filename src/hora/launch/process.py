@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -13,9 +16,18 @@ from hora.launch.guard import Guard
 
 
 class Process(Protocol):
-    """A process that leads a session of its own; `subprocess.Popen` is one."""
+    """A process that leads a session of its own, on whichever host.
+
+    Attributes
+    ----------
+    pid
+        Its number on its host, and that of the process group that it leads.
+    lost
+        Why it will never be known how it ended, such as a host that gives no sign of life; None as a rule.
+    """
 
     pid: int
+    lost: str | None
 
     @property
     def returncode(self) -> int | None:
@@ -29,6 +41,45 @@ class Process(Protocol):
 
     def send_signal(self, number: int, /) -> None:
         """Send a signal to it alone."""
+
+    def sweep(self, number: int) -> None:
+        """Send a signal to it and all its children."""
+
+    def group_is_alive(self) -> bool:
+        """Whether it or one of its children is still there."""
+
+
+class GroupLeader:
+    """What can be done with a process of this host that leads a process group."""
+
+    pid: int
+    lost: str | None = None
+
+    def sweep(self, number: int) -> None:
+        """Send a signal to it and all its children."""
+        # macOS answers EPERM where only a zombie is left.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, number)
+
+    def group_is_alive(self) -> bool:
+        """Whether it or one of its children is still there."""
+        try:
+            os.killpg(self.pid, 0)
+        except (ProcessLookupError, PermissionError):
+            return False
+        return not sys.platform.startswith("linux") or any(map(self._is_in_group, Path("/proc").glob("[0-9]*/stat")))
+
+    def _is_in_group(self, stat: Path) -> bool:
+        """Whether a process is of this group and not a zombie, which the system may keep for as long as it likes."""
+        try:
+            state, _parent, group = stat.read_bytes().rpartition(b")")[2].split(maxsplit=3)[:3]
+        except OSError:  # it has just ended
+            return False
+        return int(group) == self.pid and state != b"Z"
+
+
+class Executed(GroupLeader, subprocess.Popen[bytes]):
+    """A command that this process executes on this host."""
 
 
 class Starter(Protocol):
@@ -53,7 +104,7 @@ def execute(
     if shutil.which(command[0], path=env.get("PATH")) is None and not Path(cwd or ".", command[0]).is_file():
         raise FileNotFoundError(errno.ENOENT, "no such command", command[0])
     # A session of its own: Ctrl-C in the terminal reaches the launcher alone, and one signal the whole group.
-    return subprocess.Popen(
+    return Executed(
         guard.enlist(command, env),
         env=env,
         cwd=cwd,

@@ -71,17 +71,17 @@ class Report:
         if cause is None:
             return
         alone = len(result.exits) == 1
-        self._rule(f"worker {cause.rank} failed{'' if alone else ' first'}: {_how(cause)}")
+        self._rule(f"{cause.who} failed{'' if alone else ' first'}: {_how(cause)}")
         console = self._consoles["stderr"]
         if cause.traceback:
             self._print(console, cause.traceback)
         elif cause.last_line and not alone:
-            self._print(console, f"worker {cause.rank} said last: {cause.last_line}")
+            self._print(console, f"{cause.who} said last: {cause.last_line}")
         if cause.traceback and not alone:
             self._print(console, "")
         for exit in result.exits:
             if exit is not cause:
-                self._print(console, f"worker {exit.rank}: {_fate(exit, cause)}")
+                self._print(console, f"{exit.who}: {_fate(exit, cause)}")
         if cause.traceback or not alone:
             self._rule()
 
@@ -103,7 +103,7 @@ class Report:
 
 
 def _how(exit: WorkerExit) -> str:
-    guess = _GUESSES.get(exit.signal or 0)
+    guess = None if exit.lost else _GUESSES.get(exit.signal or 0)
     return f"{exit.how} ({guess})" if guess else exit.how
 
 

@@ -10,6 +10,8 @@ from typing import Literal
 TIMED_OUT = 124
 """The exit status of a run that its time limit ended, as coreutils' ``timeout`` returns it."""
 
+RESTART = 79
+"""The exit status of an elastic job's worker whose state is committed, and that asks for a new generation."""
 
 Stream = Literal["stdout", "stderr"]
 
@@ -44,6 +46,8 @@ class WorkerExit:
     ----------
     rank, pid
         Which worker, which process.
+    host
+        The host that it ran on, where there are several.
     status
         The exit status as a shell gives it: 128 + the signal's number if one killed the worker. It is 1 for a worker
         that aborted while it ended because of an exception, as some do and some do not.
@@ -63,6 +67,10 @@ class WorkerExit:
         When its process ended: seconds since the start.
     last_line
         The last line of its standard error, if it failed.
+    lost
+        Why it is not known how it ended, such as a host that gives no sign of life; else None.
+    restarts
+        It asked for a new generation, which is no failure.
     """
 
     rank: int
@@ -76,10 +84,20 @@ class WorkerExit:
     failed_at: float | None
     ended_at: float
     last_line: str | None = None
+    lost: str | None = None
+    restarts: bool = False
+    host: str | None = None
+
+    @property
+    def who(self) -> str:
+        """Which worker in words, such as ``"worker 3 on b"``."""
+        return f"worker {self.rank}" if self.host is None else f"worker {self.rank} on {self.host}"
 
     @property
     def how(self) -> str:
         """How it ended in words, such as ``"exit status 3"`` or ``"killed by SIGKILL"``."""
+        if self.lost is not None:
+            return self.lost
         if self.signal is None:
             return f"exit status {self.status}"
         name = signal_name(self.signal)
@@ -109,6 +127,11 @@ class RunResult:
     timed_out: bool
     stopped_by: int | None
     seconds: float
+
+    @property
+    def restarts(self) -> bool:
+        """Whether the workers asked for a new generation, and nothing failed."""
+        return self.first_failure is None and any(exit.restarts for exit in self.exits)
 
     @property
     def status(self) -> int:

@@ -1,23 +1,31 @@
-"""`hora run -n N SCRIPT ARGS…`: checks what was asked, runs the script as N workers, prints what comes of it."""
+"""`hora run SCRIPT ARGS…`: checks what was asked, runs the script as N workers, prints what comes of it."""
 
 from __future__ import annotations
 
 import errno
 import os
+import secrets
 import signal
 import sys
 import threading
+import time
 import tokenize
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.machinery import PathFinder
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import FrameType
 
 from hora.errors import HoraError
-from hora.launch.local import run
+from hora.launch.elastic import Generations
+from hora.launch.generation import Job, run_generation
+from hora.launch.hosts import places
 from hora.launch.report import Report
+from hora.launch.request import Request, Stage, stage
+from hora.launch.result import RunResult
 from hora.launch.stop import Stop
 
 # What a script that trains on several workers names, itself or by way of what it reads from its environment.
@@ -44,13 +52,14 @@ def run_script(
     script: str,
     args: Sequence[str] = (),
     *,
-    workers: int,
+    workers: int | None = None,
     module: bool = False,
+    request: Request | None = None,
     env: Mapping[str, str] | None = None,
     timeout: float | None = None,
     grace: float = 5.0,
 ) -> int:
-    """Run a Python script as N workers on this host and print their output.
+    """Run a Python script as N workers, here or on other hosts, and print their output.
 
     Ctrl-C, SIGTERM and a closed terminal end the workers; a second Ctrl-C kills them at once. Called in another thread
     than the main one, it leaves signals alone.
@@ -62,13 +71,15 @@ def run_script(
     args
         The script's own arguments.
     workers
-        How many.
+        How many, on this host; `request` says it otherwise.
     module
         `script` names a module.
+    request
+        Which hosts, how many workers there, whether the job is elastic.
     env
         Variables to set for all workers.
     timeout, grace
-        As in `hora.launch.run`.
+        As in `hora.launch.run`; the former counts for each generation.
 
     Returns
     -------
@@ -78,35 +89,31 @@ def run_script(
     Raises
     ------
     HoraError
-        There is no such script, it is not Python, or `workers` is less than 1.
+        There is no such script, it is not Python, there are fewer than 1 workers, or a host cannot be used.
     """
+    request = Request(workers=workers) if request is None else request
     asked = f"run {'-m ' if module else ''}{script}"
     if module:
         _check_module(script, asked)
     else:
         _check_file(Path(script), asked)
     stop = Stop()
-    report = Report(workers, sys.stdout, sys.stderr)
-    command = [sys.executable, "-u", *(["-m"] if module else []), script, *args]
+    paths = [Path.cwd(), *([] if module else [Path(script)])]
     try:
-        with _signals_request(stop):
-            if 0 < (gpus := _visible_gpus()) < workers:
-                report.notice(f"{workers} workers share {gpus} GPU{'s' if gpus > 1 else ''}")
-            if workers > 1 and not module and not _speaks_of_workers(Path(script)):
-                report.notice(
-                    f"{script} names no other workers; unless a module of its does, each trains alone on all the data. "
-                    f"Convert it: hora convert {script} -o CONVERTED.py"
-                )
-            result = run(
-                command,
-                workers,
-                env=env,
+        with _signals_request(stop), stage(request, paths, _to_stderr) as where:
+            size = where.workers if where.bounds is None else where.bounds.most
+            report = Report(size, sys.stdout, sys.stderr)
+            _advise(script, module, where, size, report)
+            job = Job(
+                [sys.executable, "-u", *(["-m"] if module else []), script, *args],
+                {"HORA_JOB": f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(4)}", **(env or {})},
                 on_line=report.line,
                 on_notice=report.notice,
                 timeout=timeout,
                 grace=grace,
                 stop=stop,
             )
+            result = _run(where, job, report)
             report.verdict(result)
     except OSError as error:
         if error.errno not in (errno.EPIPE, errno.EIO):
@@ -114,6 +121,28 @@ def run_script(
         _stop_printing()
         return 128 + (signal.SIGPIPE if stop.signal is None else stop.signal)
     return result.status
+
+
+def _run(where: Stage, job: Job, report: Report) -> RunResult:
+    """Run a job to its end."""
+    if where.bounds is None:
+        if where.workers < 1:
+            raise HoraError(f"run {where.workers} workers", "a run needs at least 1", "Ask for -n 1 or more.")
+        return run_generation(where.site, places(where.hosts, where.workers), job)
+    with TemporaryDirectory(prefix="hora-") as run_dir:
+        job = replace(job, env={"HORA_RUN_DIR": run_dir, **job.env})
+        return Generations(where.site, where.discovery, job, where.bounds, Path(run_dir), report.verdict).run()
+
+
+def _advise(script: str, module: bool, where: Stage, workers: int, report: Report) -> None:
+    """Say what looks like an oversight."""
+    if len(where.hosts) == 1 and where.hosts[0].is_here and 0 < (gpus := _visible_gpus()) < workers:
+        report.notice(f"{workers} workers share {gpus} GPU{'s' if gpus > 1 else ''}")
+    if workers > 1 and not module and not _speaks_of_workers(Path(script)):
+        report.notice(
+            f"{script} names no other workers; unless a module of its does, each trains alone on all the data. "
+            f"Convert it: hora convert {script} -o CONVERTED.py"
+        )
 
 
 def _check_file(script: Path, asked: str) -> None:
@@ -177,6 +206,10 @@ def _signals_request(stop: Stop) -> Iterator[None]:
     finally:
         for number, handler in former.items():
             signal.signal(number, handler)
+
+
+def _to_stderr(notice: str) -> None:
+    print(f"hora: {notice}", file=sys.stderr)
 
 
 def _stop_printing() -> None:

@@ -28,6 +28,9 @@ KILL_SECONDS = 10.0
 STRAGGLER_SECONDS = 300.0
 """Workers that outlive one that ended well by this long get a warning, unless ``HORA_STRAGGLER_SECONDS`` says else."""
 
+RESTART_SECONDS = 15.0
+"""How long the others may take to end once a worker of an elastic job has asked for a new generation."""
+
 _PAUSE = 0.1  # between two looks at the workers while all run and write nothing
 _SHORT_PAUSE = 0.02  # the same while one is about to end
 
@@ -56,6 +59,10 @@ class Supervision:
         Seconds that a worker has to end after it was asked to.
     stop
         A request to end that somebody else may make.
+    on_tick
+        Called several times a second.
+    elastic
+        A worker may ask for a new generation by its exit status; the others are then ended as well.
     """
 
     def __init__(
@@ -66,7 +73,10 @@ class Supervision:
         timeout: float | None,
         grace: float,
         stop: Stop,
+        on_tick: Callable[[], None],
+        elastic: bool,
     ) -> None:
+        self._on_tick, self._elastic = on_tick, elastic
         self._guard = guard
         self._on_line, self._on_notice = on_line, on_notice
         self._timeout, self._grace, self._stop = timeout, grace, stop
@@ -94,11 +104,18 @@ class Supervision:
                 worker.kill()
             self._selector.close()
 
-    def start(self, command: Sequence[str], env: Mapping[str, str], cwd: Path | None, starter: Starter) -> None:
+    def start(
+        self,
+        command: Sequence[str],
+        env: Mapping[str, str],
+        cwd: Path | None,
+        starter: Starter,
+        host: str | None = None,
+    ) -> None:
         """Start the next worker."""
         rank = len(self._workers)
         try:
-            worker = Worker(rank, command, env, cwd, self._guard, starter)
+            worker = Worker(rank, command, env, cwd, self._guard, starter, host)
         except OSError as error:
             raise HoraError(
                 f"run {' '.join(command)}", f"worker {rank} could not be started: {error}", "Check the command."
@@ -110,7 +127,7 @@ class Supervision:
     def see_through(self) -> RunResult:
         """Stay with the workers until the last is gone; return how they ended."""
         self._loop()
-        exits = tuple(worker.exit() for worker in self._workers)
+        exits = tuple(worker.exit(self._elastic) for worker in self._workers)
         cause = first_failure(exits)
         for worker in self._workers:
             if cause is None or worker.rank != cause.rank:
@@ -120,6 +137,7 @@ class Supervision:
     def _loop(self) -> None:
         while self._running():
             self._read()
+            self._on_tick()
             for worker in self._running():
                 self._look_at(worker)
             self._judge()
@@ -170,7 +188,7 @@ class Supervision:
             self._end(self._stop.signal)
         if self._ending is not None or not running:
             return
-        exits = [worker.exit() for worker in self._workers if worker.ended_at is not None]
+        exits = [worker.exit(self._elastic) for worker in self._workers if worker.ended_at is not None]
         cause = first_failure(exits)
         if cause is not None:
             if not cause.lost_connection or now - cause.ended_at > WIND_UP_SECONDS:
@@ -178,6 +196,8 @@ class Supervision:
         elif self._timeout is not None and now > self._timeout:
             self._timed_out = True
             self._on_notice(f"the run exceeds its {self._timeout:g} seconds: ending {ranks(w.rank for w in running)}")
+            self._end(signal.SIGTERM)
+        elif (asked := [exit.ended_at for exit in exits if exit.restarts]) and now - min(asked) > RESTART_SECONDS:
             self._end(signal.SIGTERM)
         elif exits and not self._warned and now - max(exit.ended_at for exit in exits) > self._patience:
             self._warned = True

@@ -7,7 +7,6 @@ import math
 import os
 import signal
 import subprocess
-import sys
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ from pathlib import Path
 from hora.launch.guard import Guard
 from hora.launch.lines import LineSplitter, Piece
 from hora.launch.process import Starter
-from hora.launch.result import Line, Stream, WorkerExit
+from hora.launch.result import RESTART, Line, Stream, WorkerExit
 from hora.launch.tracebacks import TracebackHold, tells_lost_connection
 
 _CHUNK = 1 << 16
@@ -75,6 +74,8 @@ class Worker:
         What ends it if this process dies.
     start
         What starts it.
+    host
+        Where, if there are several hosts.
 
     Attributes
     ----------
@@ -103,8 +104,10 @@ class Worker:
         cwd: Path | None,
         guard: Guard,
         start: Starter,
+        host: str | None = None,
     ) -> None:
         self.rank = rank
+        self._host = host
         (out, out_end), (err, err_end) = os.pipe(), os.pipe()
         self.pipes = (Pipe("stdout", out), Pipe("stderr", err))
         try:
@@ -173,9 +176,11 @@ class Worker:
 
     def sweep(self, number: int) -> None:
         """Send a signal to it and all its children."""
-        # macOS answers EPERM where only a zombie is left.
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, number)
+        self._process.sweep(number)
+
+    def group_is_alive(self) -> bool:
+        """Whether it or one of its children is still there."""
+        return self._process.group_is_alive()
 
     def kill(self) -> None:
         """End it and its children at once, heedless of what they have written."""
@@ -190,21 +195,14 @@ class Worker:
         """Whether it has written a traceback that may be its last words."""
         return self._hold.traceback is not None
 
-    def group_is_alive(self) -> bool:
-        """Whether it or one of its children is still there."""
-        try:
-            os.killpg(self.pid, 0)
-        except (ProcessLookupError, PermissionError):
-            return False
-        return not sys.platform.startswith("linux") or any(map(self._is_in_group, Path("/proc").glob("[0-9]*/stat")))
-
-    def exit(self) -> WorkerExit:
-        """How it ended, once it has."""
+    def exit(self, elastic: bool = False) -> WorkerExit:
+        """How it ended, once it has; in an elastic job it may have asked for a new generation."""
         code = self._process.returncode
         code = -signal.SIGKILL if code is None else code  # not even that: see `supervision.KILL_SECONDS`
         ended_at = self.ended_at if self.ended_at is not None else math.inf
         last = self._hold.traceback if code else None
         failed_at = last.begun_at if last else ended_at
+        restarts = elastic and code == RESTART
         by_itself = self.stopped_at is None or failed_at < self.stopped_at
         # torch's threads may abort a process that Python is already ending, with status 1, because of an exception.
         aborted = code == -signal.SIGABRT
@@ -219,8 +217,11 @@ class Worker:
             last_line=self._last_words[-1] if code and self._last_words else None,
             lost_connection=last.lost_connection if last else aborted and tells_lost_connection(self._last_words),
             stopped=self.stopped_at is not None,
-            failed_at=failed_at if code and by_itself else None,
+            failed_at=failed_at if code and by_itself and not restarts else None,
             ended_at=ended_at,
+            lost=self._process.lost,
+            restarts=restarts,
+            host=self._host,
         )
 
     def _lines(self, stream: Stream, pieces: Iterable[Piece], now: float) -> list[Line]:
@@ -236,11 +237,3 @@ class Worker:
 
     def _shown(self, texts: Iterable[str]) -> list[Line]:
         return [Line(self.rank, "stderr", text) for text in texts]
-
-    def _is_in_group(self, stat: Path) -> bool:
-        """Whether a process is of this group and not a zombie, which the system may keep for as long as it likes."""
-        try:
-            state, _parent, group = stat.read_bytes().rpartition(b")")[2].split(maxsplit=3)[:3]
-        except OSError:  # it has just ended
-            return False
-        return int(group) == self.pid and state != b"Z"

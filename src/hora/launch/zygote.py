@@ -26,6 +26,7 @@ from pathlib import Path
 from types import TracebackType
 
 from hora.launch.guard import Guard
+from hora.launch.process import GroupLeader
 
 IMPORT_SECONDS = 300.0
 """How long the zygote may take until it answers: the first import of torch from a network file system is slow."""
@@ -110,7 +111,7 @@ class Zygote:
             self._process.kill()
 
 
-class ForkedProcess:
+class ForkedProcess(GroupLeader):
     """A worker that a zygote has forked, seen from the zygote's parent: a `hora.launch.process.Process`."""
 
     def __init__(self, status: int) -> None:
