@@ -68,7 +68,6 @@ class Agent:
             "start": self._start,
             "signal": self._signal,
             "touch": self._touch,
-            "facts": self._facts,
             "ping": lambda message: None,
         }
 
@@ -189,11 +188,6 @@ class Agent:
 
     def _touch(self, message: Message) -> None:
         Path(message["path"]).touch()
-
-    def _facts(self, _message: Message) -> Message:
-        from hora.launch.doctor.facts import gather
-
-        return {"facts": gather()}
 
     def _forward(self, worker: _Running, stream: Stream, fd: int) -> bool:
         """Send a chunk of what a worker wrote; return whether there may be more."""

@@ -136,17 +136,6 @@ class Cluster:
         """Make an empty file on a host."""
         self._answers[host.name].connection.touch(path)
 
-    def facts(self, host: Host, timeout: float) -> Message:
-        """Ask a host what there is and what there is wrong with it, as `hora.launch.doctor` judges it.
-
-        Raises
-        ------
-        HoraError
-            It does not answer.
-        """
-        facts: Message = self._answers[host.name].connection.ask({"ask": "facts"}, timeout)["facts"]
-        return facts
-
     def _connect(self, host: Host) -> _Answer | HoraError:
         """Start an agent on a host and let it say what it finds there."""
         launcher: Launcher = Here() if host.is_here else self._launcher

@@ -95,7 +95,7 @@ class Generations:
         while True:
             hosts = self._enough_hosts(generation)
             result = self._one(generation, hosts)
-            if result.status == 0 or result.stopped_by is not None or result.timed_out:
+            if result.stopped_by is not None or result.timed_out or (result.status == 0 and not result.restarts):
                 return result
             cause = result.first_failure
             failures = [] if cause is None else [*failures, _failure(cause)][-SAME_FAILURES:]
@@ -107,6 +107,8 @@ class Generations:
                 return result
             self.on_result(result)
             generation += 1
+            if self.job.stop.signal is not None:  # between two generations
+                return replace(result, stopped_by=self.job.stop.signal)
 
     def _one(self, generation: int, hosts: Sequence[Host]) -> RunResult:
         """Run one generation; tell its workers when the hosts have changed."""

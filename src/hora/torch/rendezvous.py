@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from hora.errors import HoraError
 
 _RANKS = (("RANK", "WORLD_SIZE"), ("LOCAL_RANK", "LOCAL_WORLD_SIZE"), ("GROUP_RANK", "GROUP_WORLD_SIZE"))
 _VARIABLES = (*(name for pair in _RANKS for name in pair), "MASTER_ADDR", "MASTER_PORT")
+
+_BACKLOG = 4096  # workers that may ask to connect at the same time
 
 _stores: dict[tuple[str, int, int, int, str], Store] = {}
 _rounds: dict[int, int] = {}
@@ -96,14 +99,17 @@ def open_store(place: Place) -> Store:
     if key not in _stores:
         served_by_launcher = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
         try:
+            serves = place.rank == 0 and not served_by_launcher
+            listening = _listen(place.address, place.port) if serves else None
             _stores[key] = TCPStore(
                 place.address,
                 place.port,
                 place.size,
-                is_master=place.rank == 0 and not served_by_launcher,
+                is_master=serves,
                 timeout=timeout(),
                 wait_for_workers=False,
                 multi_tenant=True,
+                master_listen_fd=None if listening is None else listening.detach(),
             )
         except RuntimeError as error:
             raise HoraError(
@@ -115,6 +121,30 @@ def open_store(place: Place) -> Store:
     store = _stores[key]
     _rounds[id(store)] = _rounds.get(id(store), 0) + 1
     return PrefixStore(f"hora/{attempt}/{_rounds[id(store)]}", store)
+
+
+def _listen(address: str, port: int) -> socket.socket | None:
+    """Listen at this address alone, where torch's store would listen at all that this host has.
+
+    Returns
+    -------
+    socket.socket or None
+        None where the address is none of this host's own, such as one that a router translates, or the port is taken:
+        the store then tries by itself, and says what it meets.
+    """
+    try:
+        family, kind, protocol, _name, place = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0]
+        listening = socket.socket(family, kind, protocol)
+    except OSError:
+        return None
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(place)
+        listening.listen(_BACKLOG)
+    except OSError:
+        listening.close()
+        return None
+    return listening
 
 
 def await_keys(store: Store, keys: Sequence[str], patience: timedelta) -> list[int]:
