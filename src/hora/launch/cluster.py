@@ -16,6 +16,7 @@ from hora import __version__
 from hora.errors import HoraError
 from hora.launch.agent import installed_torch
 from hora.launch.connection import Connection
+from hora.launch.environment import seconds
 from hora.launch.frames import Message
 from hora.launch.generation import Meeting
 from hora.launch.hosts import Host, Place
@@ -23,7 +24,8 @@ from hora.launch.launcher import Here, Launcher
 from hora.launch.process import Starter
 
 PATIENCE_SECONDS = 30.0
-"""Without a sign of life for so long a host is given up, and the workers on it end themselves."""
+"""Without a sign of life for so long a host is given up, and the workers on it end themselves, unless
+``HORA_HOST_SECONDS`` says else."""
 
 _START_SECONDS = 30.0
 # What belongs to a host or a login and is not carried to another one.
@@ -55,7 +57,7 @@ class Cluster:
     on_notice
         Called with what there is to say.
     patience
-        Seconds without a sign of life after which a host is given up.
+        Seconds without a sign of life after which a host is given up; by default as `PATIENCE_SECONDS` says.
     start_timeout
         Seconds until a host must have answered.
     """
@@ -67,12 +69,13 @@ class Cluster:
         paths: Iterable[Path] = (),
         interface: str | None = None,
         on_notice: Callable[[str], None],
-        patience: float = PATIENCE_SECONDS,
+        patience: float | None = None,
         start_timeout: float = _START_SECONDS,
     ) -> None:
         self._launcher, self._interface, self._on_notice = launcher, interface, on_notice
         self._paths = [str(path.absolute()) for path in paths]
-        self._patience, self._start_timeout = patience, start_timeout
+        self._patience = seconds("HORA_HOST_SECONDS", PATIENCE_SECONDS) if patience is None else patience
+        self._start_timeout = start_timeout
         self._answers: dict[str, _Answer] = {}
 
     def __enter__(self) -> Cluster:
@@ -149,9 +152,9 @@ class Cluster:
             hello = connection.ask(request, self._start_timeout)
             self._check(host, hello)
         except HoraError as error:
+            refused = connection.lost is not None and not connection.answered
             connection.__exit__(None, None, None)
-            silent = connection.lost is not None and not connection.answered
-            return launcher.explain(host, list(connection.said)) if silent else error
+            return launcher.explain(host, list(connection.said)) if refused and connection.said else error
         return _Answer(connection, hello)
 
     def _check(self, host: Host, hello: Message) -> None:

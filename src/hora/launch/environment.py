@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
+from hora.errors import HoraError
 from hora.launch.hosts import Place
 
 
@@ -74,6 +75,21 @@ def host_environment(local_size: int, env: Mapping[str, str]) -> dict[str, str]:
         standin = Path(__file__).parents[1] / "torch" / "standin"
         variables["PYTHONPATH"] = os.pathsep.join(filter(None, [env.get("PYTHONPATH"), str(standin)]))
     return variables
+
+
+def seconds(name: str, default: float) -> float:
+    """Read a variable that holds seconds.
+
+    Raises
+    ------
+    HoraError
+        It holds something else.
+    """
+    setting = os.environ.get(name, str(default))
+    try:
+        return float(setting)
+    except ValueError:
+        raise HoraError(f"read {name}", f"{setting!r} is no number", "Set it to seconds.") from None
 
 
 def cores() -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import selectors
 import signal
 import time
@@ -12,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 
 from hora.errors import HoraError
+from hora.launch.environment import seconds
 from hora.launch.guard import Guard
 from hora.launch.process import Starter
 from hora.launch.result import Line, RunResult, WorkerExit, ranks, signal_name
@@ -80,7 +80,7 @@ class Supervision:
         self._guard = guard
         self._on_line, self._on_notice = on_line, on_notice
         self._timeout, self._grace, self._stop = timeout, grace, stop
-        self._patience = _patience()
+        self._patience = seconds("HORA_STRAGGLER_SECONDS", STRAGGLER_SECONDS)
         self._selector = selectors.DefaultSelector()
         self._started = time.monotonic()
         self._workers: list[Worker] = []
@@ -242,15 +242,6 @@ def first_failure(exits: Iterable[WorkerExit]) -> WorkerExit | None:
 
     failed = [exit for exit in exits if exit.failed_at is not None]
     return None if all(exit.stopped for exit in failed) else min(failed, key=suspicion)
-
-
-def _patience() -> float:
-    """Seconds before stragglers get a warning."""
-    setting = os.environ.get("HORA_STRAGGLER_SECONDS", str(STRAGGLER_SECONDS))
-    try:
-        return float(setting)
-    except ValueError:
-        raise HoraError("read HORA_STRAGGLER_SECONDS", f"{setting!r} is no number", "Set it to seconds.") from None
 
 
 def ignore(_: object) -> None:
