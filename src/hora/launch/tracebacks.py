@@ -32,7 +32,8 @@ _WINDING_UP = re.compile(
 _RANK = re.compile(r"\[rank\d+\]: ")  # put before each line by torch.distributed's excepthook
 _LOST_CONNECTION = re.compile(
     r"connection (was )?(likely )?(closed|reset|refused|aborted)|broken pipe|socket (was )?closed|pair closure"
-    r"|failed to (recv|send), got 0 bytes|remote process exited|ncclRemoteError|NCCL communicator was aborted",
+    r"|failed to (recv|send), got 0 bytes|remote process exited|ncclRemoteError|NCCL communicator was aborted"
+    r"|failed: worker \d+ (is gone|has left:)",  # as `hora.torch` says it
     re.IGNORECASE,
 )
 

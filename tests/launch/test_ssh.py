@@ -1,0 +1,246 @@
+"""Workers over a real sshd: on addresses of the loopback, and on hosts in network namespaces, whose cable is pulled."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from waiting import PATIENCE, eventually, is_there
+
+SSHD = shutil.which("sshd") or "/usr/sbin/sshd"
+MEET = """
+import hora.torch as hvd, torch
+hvd.init()
+total = hvd.allreduce(torch.tensor([float(hvd.rank())]), op=hvd.Sum).item()
+print(hvd.rank(), hvd.size(), hvd.local_rank(), hvd.cross_rank(), hvd.cross_size(), total)
+"""
+TRAIN = """
+import os, time
+import hora.torch as hvd, torch
+hvd.init()
+print("pid", os.getpid(), flush=True)
+for step in range(1000):
+    hvd.allreduce(torch.ones(8), name=f"step {step}")
+    time.sleep(0.05)
+"""
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not Path(SSHD).exists() and "CI" not in os.environ, reason="needs sshd, which CI installs"),
+]
+
+
+class Hosts:
+    """Runs `hora run` where sshd answers at some addresses."""
+
+    def __init__(self, folder, addresses, namespace=()):
+        self.folder, self.addresses, self.namespace = folder, addresses, namespace
+        self.env = {**os.environ, "HORA_SSH": f"ssh -F {folder}/config", "OMP_NUM_THREADS": "1"}
+
+    def start(self, *arguments, **env):
+        command = [*self.namespace, sys.executable, "-m", "hora", "run", *arguments]
+        return subprocess.Popen(
+            command, cwd=self.folder, env={**self.env, **env}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+
+    def run(self, *arguments, **env):
+        done = self.start(*arguments, **env)
+        out, err = done.communicate(timeout=6 * PATIENCE)
+        return done.returncode, sorted(out.splitlines()), err
+
+    def script(self, code):
+        (self.folder / "train it.py").write_text(code)
+        return "train it.py"
+
+
+def configure(folder, port):
+    """Write what sshd and ssh need to let this user in."""
+    for key in ("host", "id", "stranger"):
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / key)], check=True)
+    shutil.copy(folder / "id.pub", folder / "authorized")
+    (folder / "sshd_config").write_text(
+        f"Port {port}\nHostKey {folder}/host\nAuthorizedKeysFile {folder}/authorized\n"
+        "StrictModes no\nUsePAM no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n"
+    )
+    (folder / "config").write_text(
+        f"Host *\n  Port {port}\n  IdentityFile {folder}/id\n  IdentitiesOnly yes\n"
+        f"  UserKnownHostsFile {folder}/known\n  StrictHostKeyChecking accept-new\n"
+    )
+
+
+def serve(folder, addresses, *before):
+    """Start sshd at some addresses, and wait until it answers."""
+    Path("/run/sshd").mkdir(exist_ok=True)
+    listen = [word for address in addresses for word in ("-o", f"ListenAddress={address}")]
+    log = folder / f"sshd-{addresses[0]}.log"
+    command = [*before, SSHD, "-D", "-f", str(folder / "sshd_config"), *listen, "-E", str(log)]
+    daemon = subprocess.Popen(command)
+    eventually(lambda: log.exists() and "Server listening" in log.read_text(), "sshd")
+    return daemon
+
+
+def free_port():
+    with socket.socket() as asking:
+        asking.bind(("127.0.0.1", 0))
+        return asking.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def loopback(tmp_path_factory):
+    """Two hosts that are this one: 127.0.0.2 and 127.0.0.3."""
+    folder = tmp_path_factory.mktemp("loopback")
+    configure(folder, free_port())
+    addresses = ["127.0.0.2", "127.0.0.3"]
+    daemon = serve(folder, addresses)
+    yield Hosts(folder, addresses)
+    daemon.terminate()
+    daemon.wait(PATIENCE)
+
+
+@pytest.fixture
+def namespaces(tmp_path):
+    """Two hosts with an address and a cable each, and a third namespace that the job is started from."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to make network namespaces")
+    tag = f"hora{os.getpid() % 10_000}"
+    names = [f"{tag}{letter}" for letter in "abc"]
+
+    def ip(*words):
+        subprocess.run(["ip", *words], check=True)
+
+    daemons = []
+    try:
+        for name in names:
+            ip("netns", "add", name)
+            ip("-n", name, "link", "set", "lo", "up")
+        ip("-n", names[2], "link", "add", "br0", "type", "bridge")
+        ip("-n", names[2], "addr", "add", "192.0.2.3/24", "dev", "br0")
+        ip("-n", names[2], "link", "set", "br0", "up")
+        for number, name in enumerate(names[:2], 1):
+            ip("link", "add", "eth0", "netns", name, "type", "veth", "peer", "name", f"to{number}", "netns", names[2])
+            ip("-n", name, "addr", "add", f"192.0.2.{number}/24", "dev", "eth0")
+            ip("-n", name, "link", "set", "eth0", "up")
+            ip("-n", names[2], "link", "set", f"to{number}", "master", "br0", "up")
+        configure(tmp_path, 2222)
+        addresses = ["192.0.2.1", "192.0.2.2"]
+        daemons += [
+            serve(tmp_path, [address], "ip", "netns", "exec", name)
+            for name, address in zip(names, addresses, strict=False)
+        ]
+        hosts = Hosts(tmp_path, addresses, ["ip", "netns", "exec", names[2]])
+        hosts.cut = lambda number: ip("-n", names[2], "link", "set", f"to{number}", "down")
+        hosts.mend = lambda number: ip("-n", names[2], "link", "set", f"to{number}", "up")
+        yield hosts
+    finally:
+        for daemon in daemons:
+            daemon.terminate()
+            daemon.wait(PATIENCE)
+        for name in names:
+            subprocess.run(["ip", "netns", "del", name], check=False)
+
+
+def test_workers_on_two_hosts_are_one_world(loopback):
+    status, out, err = loopback.run("-H", "127.0.0.2:2,127.0.0.3:1", loopback.script(MEET))
+    assert (status, out) == (0, ["[0] 0 3 0 0 2 3.0", "[1] 1 3 1 0 1 3.0", "[2] 2 3 0 1 2 3.0"]), err
+
+
+def test_this_host_beside_another_by_a_file(loopback):
+    (loopback.folder / "hosts").write_text("localhost slots=1\n127.0.0.3 slots=1\n")
+    status, out, err = loopback.run("-hostfile", "hosts", "-np", "2", loopback.script(MEET))
+    assert (status, out) == (0, ["[0] 0 2 0 0 2 1.0", "[1] 1 2 0 1 2 1.0"]), err
+
+
+def test_no_shell_reads_a_word_twice(loopback):
+    odd = ["a b", "$HOME", "'q'", '"', "*", "\\", "x\ny", "é;true"]
+    script = loopback.script("import json, os, sys; print(json.dumps([sys.argv[1:], os.environ['ODD']]))")
+    status, out, err = loopback.run("-H", "127.0.0.2:1", script, *odd, ODD="$(true) `x`\n#")
+    assert status == 0, err
+    assert json.loads(out[0].removeprefix("[0] ")) == [odd, "$(true) `x`\n#"]
+
+
+@pytest.mark.parametrize(
+    ("host", "ssh", "found"),
+    [
+        ("no-such-host.invalid:1", "ssh -F {folder}/config", "its name does not resolve"),
+        ("127.0.0.2:1", "ssh -p 1 -F {folder}/config", "nothing listens on its ssh port"),
+        ("127.0.0.2:1", "ssh -F {folder}/stranger_config", "it does not let you in without a password"),
+        (
+            "127.0.0.2:1",
+            "ssh -o StrictHostKeyChecking=yes -F {folder}/config -o UserKnownHostsFile=/dev/null",
+            "host key",
+        ),
+        ("127.0.0.2:1", "no-such-ssh", "no-such-ssh cannot be executed"),
+    ],
+)
+def test_a_host_that_cannot_be_reached_is_named_with_the_reason(loopback, host, ssh, found):
+    folder = loopback.folder
+    text = (folder / "config").read_text().replace(f"{folder}/id\n", f"{folder}/stranger\n")
+    (folder / "stranger_config").write_text(text)
+    status, out, err = loopback.run("-H", host, loopback.script(MEET), HORA_SSH=ssh.format(folder=folder))
+    assert (status, out) == (2, [])
+    assert found in err
+    assert "Traceback" not in err
+
+
+def test_a_killed_worker_on_another_host_is_named_and_nothing_stays(loopback):
+    script = loopback.script(TRAIN)
+    job = loopback.start("-H", "127.0.0.2:1,127.0.0.3:1", script)
+    pids = {line[:3]: int(line.split()[-1]) for line in (job.stdout.readline() for _ in range(2))}
+    os.kill(pids["[1]"], 9)
+    _, err = job.communicate(timeout=6 * PATIENCE)
+    assert job.returncode == 137, err
+    assert "worker 1 on 127.0.0.3 failed first: killed by SIGKILL" in err
+    for pid in pids.values():
+        eventually(lambda pid=pid: not is_there(pid), f"the end of {pid}")
+
+
+def test_a_worker_that_stands_still_for_a_while_goes_on(loopback):
+    script = loopback.script(TRAIN.replace("range(1000)", "range(20)"))
+    job = loopback.start("-H", "127.0.0.2:1,127.0.0.3:1", script, HORA_HOST_SECONDS="3")
+    pid = int(job.stdout.readline().split()[-1])
+    os.kill(pid, 19)
+    time.sleep(6.0)
+    os.kill(pid, 18)
+    _, err = job.communicate(timeout=6 * PATIENCE)
+    assert job.returncode == 0, err
+
+
+def test_hosts_with_addresses_of_their_own_are_one_world(namespaces):
+    status, out, err = namespaces.run("-H", "192.0.2.1:1,192.0.2.2:1", namespaces.script(MEET))
+    assert (status, out) == (0, ["[0] 0 2 0 0 2 1.0", "[1] 1 2 0 1 2 1.0"]), err
+
+
+def test_the_launchers_own_host_is_met_at_the_address_that_the_others_see(namespaces):
+    status, out, err = namespaces.run("-H", "localhost:1,192.0.2.2:1", namespaces.script(MEET))
+    assert (status, out) == (0, ["[0] 0 2 0 0 2 1.0", "[1] 1 2 0 1 2 1.0"]), err
+
+
+def test_a_host_that_is_cut_off_is_named_and_ends_its_workers(namespaces):
+    script = namespaces.script(TRAIN)
+    job = namespaces.start("-H", "192.0.2.1:1,192.0.2.2:1", script, HORA_HOST_SECONDS="3")
+    pids = [int(job.stdout.readline().split()[-1]) for _ in range(2)]
+    namespaces.cut(2)
+    cut_at = time.monotonic()
+    _, err = job.communicate(timeout=6 * PATIENCE)
+    assert time.monotonic() - cut_at < 2 * PATIENCE
+    assert "worker 1 on 192.0.2.2 failed first: host 192.0.2.2 lost: no sign of life for 3 s" in err
+    for pid in pids:  # also on the host that nobody can reach
+        eventually(lambda pid=pid: not is_there(pid), f"the end of {pid}")
+
+
+def test_an_elastic_job_goes_on_without_the_host_that_was_cut_off(namespaces):
+    code = TRAIN.replace("range(1000)", "range(1000 if hvd.size() == 2 else 5)")
+    script = namespaces.script(code + "\nprint('done with', hvd.size())\n")
+    job = namespaces.start("-H", "192.0.2.1:1,192.0.2.2:1", "--min-np", "1", script, HORA_HOST_SECONDS="3")
+    for _ in range(2):
+        job.stdout.readline()
+    namespaces.cut(2)
+    out, err = job.communicate(timeout=6 * PATIENCE)
+    assert job.returncode == 0, err
+    assert "[0] done with 1" in out
+    assert "generation 1: 1 workers on 192.0.2.1:1" in err
