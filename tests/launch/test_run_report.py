@@ -5,6 +5,7 @@ import io
 import pytest
 
 from hora.launch import Line, RunResult, WorkerExit
+from hora.launch.memory import OutOfMemory
 from hora.launch.report import Report
 from hora.launch.supervision import first_failure
 
@@ -105,6 +106,23 @@ def test_one_worker_without_a_traceback_takes_one_line():
 def test_a_signal_is_named_with_a_guess():
     box = verdict(exit_of(0, status=143, signal=15, stopped=True, failed_at=None), exit_of(1, status=137, signal=9))
     assert "worker 1 failed first: killed by SIGKILL (out of memory?)" in box
+
+
+def test_a_kill_for_want_of_memory_is_told_by_the_counter_of_its_time(tmp_path):
+    vmstat = tmp_path / "proc" / "vmstat"
+    vmstat.parent.mkdir()
+    vmstat.write_text("oom_kill 0\n")
+    err = io.StringIO()
+    report = Report(1, io.StringIO(), err, OutOfMemory(tmp_path))
+    killed, raised = exit_of(0, status=137, signal=9), exit_of(0)
+    # The second kill falls into the time of a failure that it does not explain, nor does it explain the one after that.
+    for kills, exit in ((1, killed), (2, raised), (2, killed)):
+        vmstat.write_text(f"oom_kill {kills}\n")
+        report.verdict(RunResult((exit,), exit, False, None, 2.0))
+    first, second, third = err.getvalue().splitlines()
+    assert "SIGKILL (the kernel killed a process of this host meanwhile: out of memory)" in first
+    assert "memory" not in second
+    assert "SIGKILL (out of memory?)" in third
 
 
 def test_who_left_is_named_where_the_only_failure_is_a_lost_connection():

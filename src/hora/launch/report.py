@@ -12,6 +12,7 @@ from typing import IO
 from rich.console import Console
 from rich.text import Text
 
+from hora.launch.memory import OutOfMemory
 from hora.launch.result import Line, RunResult, WorkerExit
 
 PROGRESS_SECONDS = 10.0
@@ -36,9 +37,12 @@ class Report:
         How many there are.
     stdout, stderr
         Where the workers' lines go. Notices and the box go to `stderr`.
+    memory
+        What tells of kills for want of memory, by default on this host from now on.
     """
 
-    def __init__(self, workers: int, stdout: IO[str], stderr: IO[str]) -> None:
+    def __init__(self, workers: int, stdout: IO[str], stderr: IO[str], memory: OutOfMemory | None = None) -> None:
+        self._memory = OutOfMemory() if memory is None else memory
         self._consoles = {"stdout": _console(stdout), "stderr": _console(stderr)}
         self._prefixes = {
             name: [_rendered(console, f"[{rank}]", _COLOURS[rank % len(_COLOURS)]) + " " for rank in range(workers)]
@@ -71,7 +75,10 @@ class Report:
         if cause is None:
             return
         alone = len(result.exits) == 1
-        self._rule(f"{cause.who} failed{'' if alone else ' first'}: {_how(cause)}")
+        out_of_memory = self._memory.explain()  # at each failure, or it would explain a later generation's
+        killed_here = cause.signal == signal.SIGKILL and cause.host is None
+        how = _how(cause, out_of_memory if killed_here else None)
+        self._rule(f"{cause.who} failed{'' if alone else ' first'}: {how}")
         console = self._consoles["stderr"]
         if cause.traceback:
             self._print(console, cause.traceback)
@@ -102,8 +109,9 @@ class Report:
         _write(self._drawn, _ERASE_LINE + text)
 
 
-def _how(exit: WorkerExit) -> str:
-    guess = None if exit.lost else _GUESSES.get(exit.signal or 0)
+def _how(exit: WorkerExit, known: str | None = None) -> str:
+    """How it ended, and why: what is known, else the usual reason for such a signal."""
+    guess = None if exit.lost else known or _GUESSES.get(exit.signal or 0)
     return f"{exit.how} ({guess})" if guess else exit.how
 
 
