@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import signal
 import time
+from pathlib import Path
 from typing import IO
 
 from rich.console import Console
@@ -69,8 +70,8 @@ class Report:
         over = _ERASE_LINE if console.is_terminal else ""  # the ^C that the terminal echoes
         self._print(console, over + _rendered(console, f"hora: {text}", "yellow"))
 
-    def verdict(self, result: RunResult) -> None:
-        """Print which worker failed first, how, and what became of the others; nothing if all went well."""
+    def verdict(self, result: RunResult, logs: Path | None = None) -> None:
+        """Print which worker failed first, how, what became of the others, and where their logs are, if any failed."""
         cause = result.first_failure
         if cause is None:
             return
@@ -89,6 +90,8 @@ class Report:
         for exit in result.exits:
             if exit is not cause:
                 self._print(console, f"{exit.who}: {_fate(exit, cause)}")
+        if logs is not None and not alone:
+            self._print(console, f"logs of all workers: {logs}")
         if cause.traceback or not alone:
             self._rule()
 

@@ -11,7 +11,7 @@ import threading
 import time
 import tokenize
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib.machinery import PathFinder
@@ -23,9 +23,10 @@ from hora.errors import HoraError
 from hora.launch.elastic import Generations
 from hora.launch.generation import Job, run_generation
 from hora.launch.hosts import places
+from hora.launch.logs import Logs, log_directory
 from hora.launch.report import Report
 from hora.launch.request import Request, Stage, stage
-from hora.launch.result import RunResult
+from hora.launch.result import Line, RunResult
 from hora.launch.stop import Stop
 
 # What a script that trains on several workers names, itself or by way of what it reads from its environment.
@@ -104,17 +105,28 @@ def run_script(
             size = where.workers if where.bounds is None else where.bounds.most
             report = Report(size, sys.stdout, sys.stderr)
             _advise(script, module, where, size, report)
-            job = Job(
-                [sys.executable, "-u", *(["-m"] if module else []), script, *args],
-                {"HORA_JOB": f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(4)}", **(env or {})},
-                on_line=report.line,
-                on_notice=report.notice,
-                timeout=timeout,
-                grace=grace,
-                stop=stop,
-            )
-            result = _run(where, job, report)
-            report.verdict(result)
+            name = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(4)}"
+            with Logs(log_directory(name), report.notice) as logs:
+
+                def on_line(line: Line) -> None:
+                    logs.line(line)
+                    report.line(line)
+
+                def verdict(result: RunResult) -> None:
+                    logs.verdict(result)
+                    report.verdict(result, logs.place)
+
+                job = Job(
+                    [sys.executable, "-u", *(["-m"] if module else []), script, *args],
+                    {"HORA_JOB": name, **(env or {})},
+                    on_line=on_line,
+                    on_notice=report.notice,
+                    timeout=timeout,
+                    grace=grace,
+                    stop=stop,
+                )
+                result = _run(where, job, verdict)
+                verdict(result)
     except OSError as error:
         if error.errno not in (errno.EPIPE, errno.EIO):
             raise
@@ -123,7 +135,7 @@ def run_script(
     return result.status
 
 
-def _run(where: Stage, job: Job, report: Report) -> RunResult:
+def _run(where: Stage, job: Job, verdict: Callable[[RunResult], None]) -> RunResult:
     """Run a job to its end."""
     if where.bounds is None:
         if where.workers < 1:
@@ -131,7 +143,7 @@ def _run(where: Stage, job: Job, report: Report) -> RunResult:
         return run_generation(where.site, places(where.hosts, where.workers), job)
     with TemporaryDirectory(prefix="hora-") as run_dir:
         job = replace(job, env={"HORA_RUN_DIR": run_dir, **job.env})
-        return Generations(where.site, where.discovery, job, where.bounds, Path(run_dir), report.verdict).run()
+        return Generations(where.site, where.discovery, job, where.bounds, Path(run_dir), verdict).run()
 
 
 def _advise(script: str, module: bool, where: Stage, workers: int, report: Report) -> None:
