@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import shutil
 import signal
 import sys
 import threading
@@ -143,7 +144,10 @@ def _run(where: Stage, job: Job, verdict: Callable[[RunResult], None]) -> RunRes
         return run_generation(where.site, places(where.hosts, where.workers), job)
     with TemporaryDirectory(prefix="hora-") as run_dir:
         job = replace(job, env={"HORA_RUN_DIR": run_dir, **job.env})
-        return Generations(where.site, where.discovery, job, where.bounds, Path(run_dir), verdict).run()
+        try:
+            return Generations(where.site, where.discovery, job, where.bounds, Path(run_dir), verdict).run()
+        finally:  # what the workers committed to memory
+            shutil.rmtree(f"/dev/shm/hora-{os.getuid()}-{job.env['HORA_JOB']}", ignore_errors=True)
 
 
 def _advise(script: str, module: bool, where: Stage, workers: int, report: Report) -> None:

@@ -1,5 +1,6 @@
 """The runtime: Horovod's API on torch.distributed, used as ``import hora.torch as hvd``."""
 
+from hora.torch import elastic
 from hora.torch.broadcast import broadcast_optimizer_state, broadcast_parameters
 from hora.torch.broadcasting import barrier, broadcast, broadcast_, broadcast_async, broadcast_async_
 from hora.torch.built import (
@@ -16,7 +17,7 @@ from hora.torch.built import (
 )
 from hora.torch.compression import Compression
 from hora.torch.deal import deal
-from hora.torch.exceptions import HorovodInternalError
+from hora.torch.exceptions import HorovodInternalError, HostsUpdatedInterrupt
 from hora.torch.gathering import allgather, allgather_async, grouped_allgather, grouped_allgather_async
 from hora.torch.handles import join, poll, synchronize
 from hora.torch.objects import allgather_object, broadcast_object
@@ -61,6 +62,7 @@ __all__ = [
     "Compression",
     "DistributedOptimizer",
     "HorovodInternalError",
+    "HostsUpdatedInterrupt",
     "Max",
     "Min",
     "ProcessSet",
@@ -91,6 +93,7 @@ __all__ = [
     "cuda_built",
     "ddl_built",
     "deal",
+    "elastic",
     "global_process_set",
     "gloo_built",
     "gloo_enabled",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -26,6 +27,13 @@ from hora.torch.wire import Sum
 from hora.torch.world import current
 
 Sample = TypeVar("Sample")
+
+_dealt: list[weakref.ref[DealtBatchSampler]] = []
+
+
+def dealt_samplers() -> list[DealtBatchSampler]:
+    """List the batch samplers of the loaders that were dealt and are still there, in the order of their dealing."""
+    return [sampler for reference in _dealt if (sampler := reference()) is not None]
 
 
 def deal(loader: DataLoader[Sample], *, evaluation: bool = False) -> DataLoader[Sample]:
@@ -75,7 +83,9 @@ def deal(loader: DataLoader[Sample], *, evaluation: bool = False) -> DataLoader[
     plain: Any = type(loader)
     dealt.__class__ = _dealt_class(plain)
     # DataLoader refuses to have its batch sampler replaced once it is made.
-    object.__setattr__(dealt, "batch_sampler", DealtBatchSampler(dealt.batch_sampler, seeds, evaluation=evaluation))
+    sampler = DealtBatchSampler(dealt.batch_sampler, seeds, evaluation=evaluation, loader=loader)
+    object.__setattr__(dealt, "batch_sampler", sampler)
+    _dealt.append(weakref.ref(sampler))
     dealt._iterator = None
     # Batches are paired with their weights by their order.
     dealt.in_order = True
@@ -97,6 +107,8 @@ class DealtBatchSampler:
         Worker 0's seeds of the shared stream.
     evaluation
         Whether a slice without samples is left out instead of borrowing some.
+    loader
+        The script's loader, whose generators belong to the position.
 
     Attributes
     ----------
@@ -106,27 +118,55 @@ class DealtBatchSampler:
         Which epoch the walk is in, counted from 1; it selects the stream's random numbers.
     """
 
-    def __init__(self, batches: Iterable[Any], seeds: Sequence[int], *, evaluation: bool) -> None:
+    def __init__(
+        self, batches: Iterable[Any], seeds: Sequence[int], *, evaluation: bool, loader: DataLoader[Any]
+    ) -> None:
         self.batches = batches
         self.epoch = 0
         self.walk: _Walk | None = None
         self._seeds = seeds
         self._evaluation = evaluation
         self._pinned = False
+        self._loader = loader
+        self._generators = generator_states(loader)
+        self._skip = 0
+        # Where this epoch goes on after a restart, and who walks it; None where it has not come that far.
+        self._resume: int | None = None
+        self._walker: weakref.ref[_DealtIterator] | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return how far the walk has come: the epoch, and the global batches that its loop was handed."""
+        walker = None if self._walker is None else self._walker()
+        handed = self._resume if walker is None or walker.exhausted else walker.handed
+        generators = generator_states(self._loader) if handed is None else self._generators
+        return {"seeds": self._seeds, "epoch": self.epoch, "handed": handed, "generators": generators}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there: the next walk is the rest of that epoch, or the next epoch where it was over."""
+        self._seeds, self.epoch, self._resume = state["seeds"], state["epoch"], state["handed"]
+        self._generators, self._walker = state["generators"], None
+        set_generator_states(self._loader, self._generators)
+
+    def _begin(self) -> None:
+        """Begin an epoch, or go on with the one that a restart cut short."""
+        self._skip, self._resume, fresh = self._resume or 0, None, self._resume is None
+        if fresh:
+            self.epoch += 1
+            self._generators = generator_states(self._loader)
 
     def __len__(self) -> int:
         return len(self.batches)  # type: ignore[arg-type]
 
     def __iter__(self) -> Iterator[Any]:
         if not self._pinned:
-            self.epoch += 1
-        self.walk = _Walk(self.batches, Stream(self._seeds, self.epoch), evaluation=self._evaluation)
+            self._begin()
+        self.walk = _Walk(self.batches, Stream(self._seeds, self.epoch), self._skip, evaluation=self._evaluation)
         return self.walk
 
     @contextmanager
     def one_epoch(self) -> Iterator[None]:
         """Begin an epoch that lasts while a loader makes its iterator, which may walk the sampler more than once."""
-        self.epoch += 1
+        self._begin()
         self._pinned = True
         try:
             yield
@@ -137,13 +177,15 @@ class DealtBatchSampler:
 class _Walk:
     """One pass over the global batches; remembers the weights of the slices that it handed out."""
 
-    def __init__(self, batches: Iterable[Any], stream: Stream, *, evaluation: bool) -> None:
+    def __init__(self, batches: Iterable[Any], stream: Stream, skip: int, *, evaluation: bool) -> None:
         self.weights: deque[float] = deque()
         self._stream = stream
         self._evaluation = evaluation
         self._rank, self._size = current().rank, current().size
         with stream.drawing():
             self._batches = iter(batches)
+            for _ in range(skip):
+                next(self._batches, None)
 
     def __iter__(self) -> _Walk:
         return self
@@ -196,7 +238,9 @@ def _dealt_class(plain: type[DataLoader[Any]]) -> type[DataLoader[Any]]:
             before = sampler.walk
             with sampler.one_epoch():
                 batches = super().__iter__()
-            return _DealtIterator(self, batches, None if sampler.walk is before else sampler.walk)
+            walker = _DealtIterator(self, batches, None if sampler.walk is before else sampler.walk, sampler._skip)
+            sampler._walker = weakref.ref(walker)
+            return walker
 
     Dealt.__name__, Dealt.__qualname__, Dealt.__module__ = plain.__name__, plain.__qualname__, plain.__module__
     return Dealt
@@ -205,7 +249,8 @@ def _dealt_class(plain: type[DataLoader[Any]]) -> type[DataLoader[Any]]:
 class _DealtIterator:
     """Hands out batches, and tells the loader the weight of each."""
 
-    def __init__(self, loader: Any, batches: Iterator[Any], walk: _Walk | None) -> None:
+    def __init__(self, loader: Any, batches: Iterator[Any], walk: _Walk | None, handed: int) -> None:
+        self.handed, self.exhausted = handed, False
         self._loader = loader
         self._batches = batches
         self._walk = walk
@@ -217,7 +262,11 @@ class _DealtIterator:
         return len(self._loader.batch_sampler)
 
     def __next__(self) -> Any:
-        batch = next(self._batches)
+        try:
+            batch = next(self._batches)
+        except StopIteration:
+            self.exhausted = True
+            raise
         # A subclass whose __iter__ is a generator walks the sampler only now.
         self._walk = self._walk or self._loader.batch_sampler.walk
         if self._walk is None or not self._walk.weights:
@@ -227,6 +276,7 @@ class _DealtIterator:
                 "Deal a plain DataLoader, or slice each global batch by hvd.rank() where it is made",
             )
         self._loader.weight = self._walk.weights.popleft()
+        self.handed += 1
         return batch
 
 

@@ -8,3 +8,17 @@ class HorovodInternalError(RuntimeError):
 
     The message names this worker, the operation, its name and its shape.
     """
+
+
+class HostsUpdatedInterrupt(RuntimeError):  # noqa: N818 - Horovod's name
+    """The set of hosts has changed: the workers end, and start anew from what they have committed.
+
+    Parameters
+    ----------
+    skip_sync
+        Horovod's: whether the workers that stay are equal already.
+    """
+
+    def __init__(self, skip_sync: bool = False) -> None:
+        super().__init__("the set of hosts has changed")
+        self.skip_sync = skip_sync

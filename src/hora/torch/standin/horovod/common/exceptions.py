@@ -1,5 +1,5 @@
 """The exceptions that Horovod's scripts catch."""
 
-from hora.torch.exceptions import HorovodInternalError
+from hora.torch.exceptions import HorovodInternalError, HostsUpdatedInterrupt
 
-__all__ = ["HorovodInternalError"]
+__all__ = ["HorovodInternalError", "HostsUpdatedInterrupt"]

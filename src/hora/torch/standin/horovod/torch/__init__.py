@@ -5,3 +5,4 @@ import sys
 import hora.torch
 
 sys.modules[__name__] = hora.torch
+sys.modules[f"{__name__}.elastic"] = hora.torch.elastic

@@ -1,0 +1,172 @@
+"""Commits that outlive the process: files in memory (/dev/shm) and on local disk, two of each, signed and atomic."""
+
+from __future__ import annotations
+
+import hmac
+import os
+import stat
+import sys
+import threading
+from contextlib import suppress
+from pathlib import Path
+
+from hora.errors import HoraError
+
+_KEPT = 2
+_SIGNATURE_BYTES = 32
+_ASKED = "state.commit()"
+
+Number = tuple[int, int]
+"""A commit's generation and its number: the later generation went on from the newest that there was."""
+
+
+class Commits:
+    """The commits of this job on this host.
+
+    Attributes
+    ----------
+    memory, disk
+        The directories, None where there is none.
+    """
+
+    def __init__(self, memory: Path | None, disk: Path | None) -> None:
+        self.memory, self.disk = memory, disk
+        self._told: set[Path] = set()
+        self._wake = threading.Condition()
+        self._next: tuple[Number, bytes] | None = None
+        self._busy = False
+        self._disk_error: OSError | None = None
+        self._thread: threading.Thread | None = None
+
+    def write(self, number: Number, payload: bytes) -> None:
+        """Keep a commit: in memory at once, on disk as soon as the one before is written.
+
+        Raises
+        ------
+        HoraError
+            Neither place takes it.
+        """
+        data = _sign(payload) + payload
+        error = self._try(self.memory, number, data, sync=False)
+        if self.disk is not None:
+            with self._wake:
+                self._next = (number, data)
+                self._wake.notify_all()
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._write_to_disk, name="hora commits", daemon=True)
+                self._thread.start()
+        if error is not None:
+            self.flush(60.0)
+            if self.disk is None or self._disk_error is not None:
+                raise HoraError(
+                    _ASKED,
+                    f"no place takes the commit: {self.memory}: {error}; {self.disk}: {self._disk_error}",
+                    "Make room there",
+                )
+
+    def flush(self, seconds: float) -> None:
+        """Wait until the disk has what was written, so long at most."""
+        with self._wake:
+            self._wake.wait_for(lambda: self._next is None and not self._busy, seconds)
+
+    def newest(self) -> tuple[Number, bytes] | None:
+        """Return the newest commit that is whole; one that is not is passed over with a message."""
+        found: list[tuple[Number, Path]] = []
+        for place in filter(None, (self.memory, self.disk)):
+            if _is_ours(place):
+                for torn in place.glob("*.tmp"):
+                    torn.unlink(missing_ok=True)
+                found += _listed(place)
+        for number, path in sorted(found, key=lambda pair: pair[0], reverse=True):
+            try:
+                data = path.read_bytes()
+            except OSError as error:
+                _say(f"{path} is passed over: {error.strerror}")
+                continue
+            signature, payload = data[:_SIGNATURE_BYTES], data[_SIGNATURE_BYTES:]
+            if hmac.compare_digest(signature, _sign(payload)):
+                return number, payload
+            _say(f"{path} is passed over: its checksum does not fit; it is torn or was changed")
+        return None
+
+    def _write_to_disk(self) -> None:
+        while True:
+            with self._wake:
+                self._wake.wait_for(lambda: self._next is not None)
+                assert self._next is not None
+                (number, data), self._next, self._busy = self._next, None, True
+            error = self._try(self.disk, number, data, sync=True)
+            with self._wake:
+                self._disk_error, self._busy = error, False
+                self._wake.notify_all()
+
+    def _try(self, place: Path | None, number: Number, data: bytes, *, sync: bool) -> OSError | None:
+        """Write a commit; return why that failed, and say so once."""
+        if place is None:
+            return OSError("there is no such place")
+        try:
+            _write(place, number, data, sync=sync)
+        except OSError as error:
+            if place not in self._told:
+                self._told.add(place)
+                _say(
+                    f"{place} does not take a commit: {error.strerror or error}; training goes on with the other place"
+                )
+            return error
+        self._told.discard(place)
+        return None
+
+
+def open_commits() -> Commits | None:
+    """Find this job's places; None where the launcher starts no new generation, so that nobody would read them."""
+    job, run_dir = os.environ.get("HORA_JOB"), os.environ.get("HORA_RUN_DIR")
+    if os.environ.get("HORA_ELASTIC") != "1" or not job:
+        return None
+    memory = Path("/dev/shm")
+    name = f"hora-{os.getuid()}-{job}"
+    return Commits(memory / name if memory.is_dir() else None, Path(run_dir) / "commits" if run_dir else None)
+
+
+def _write(place: Path, number: Number, data: bytes, *, sync: bool) -> None:
+    place.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not _is_ours(place):
+        raise PermissionError(1, "the directory is not this user's alone")
+    path = place / f"commit-{number[0]}-{number[1]}"
+    written = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        with written.open("wb") as file:
+            file.write(data)
+            file.flush()
+            if sync:
+                os.fsync(file.fileno())
+        written.rename(path)
+    except OSError:
+        with suppress(OSError):
+            written.unlink(missing_ok=True)
+        raise
+    for _, old in sorted(_listed(place))[:-_KEPT]:
+        old.unlink(missing_ok=True)
+
+
+def _listed(place: Path) -> list[tuple[Number, Path]]:
+    """List the commits of a directory."""
+    names = [(path, path.name.split("-")) for path in place.glob("commit-*-*") if path.suffix != ".tmp"]
+    return [((int(name[1]), int(name[2])), path) for path, name in names if all(map(str.isdecimal, name[1:]))]
+
+
+def _is_ours(place: Path) -> bool:
+    """Whether a directory is there that nobody else can write to or read."""
+    try:
+        found = place.lstat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o077
+
+
+def _sign(payload: bytes) -> bytes:
+    """Sign with the job's secret, which stays the same over its generations."""
+    return hmac.digest(os.environ.get("HORA_SECRET", "").encode(), payload, "sha256")
+
+
+def _say(what: str) -> None:
+    print(f"hora: {what}", file=sys.stderr, flush=True)

@@ -1,0 +1,66 @@
+"""Commits are whole or passed over; two are kept; one place is enough, and none is an error that names both."""
+
+from __future__ import annotations
+
+import pytest
+
+from hora.errors import HoraError
+from hora.torch.elastic.commits import Commits
+
+
+def test_two_are_kept_in_each_place_and_the_newest_is_found(tmp_path):
+    commits = Commits(tmp_path / "memory", tmp_path / "disk")
+    for number in range(1, 5):
+        commits.write((0, number), b"state %d" % number)
+        commits.flush(10)
+    for place in ("memory", "disk"):
+        assert sorted(path.name for path in (tmp_path / place).iterdir()) == ["commit-0-3", "commit-0-4"]
+    assert commits.newest() == ((0, 4), b"state 4")
+
+
+def test_a_later_generation_is_newer(tmp_path):
+    commits = Commits(tmp_path / "memory", None)
+    commits.write((0, 12), b"old")
+    commits.write((1, 11), b"new")
+    assert commits.newest() == ((1, 11), b"new")
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:-1], lambda data: data[:-1] + b"x", lambda data: b""])
+def test_a_damaged_commit_is_passed_over_by_name(tmp_path, capfd, damage):
+    commits = Commits(tmp_path / "memory", None)
+    commits.write((0, 1), b"first")
+    commits.write((0, 2), b"second")
+    path = tmp_path / "memory" / "commit-0-2"
+    path.write_bytes(damage(path.read_bytes()))
+    assert commits.newest() == ((0, 1), b"first")
+    assert f"{path} is passed over" in capfd.readouterr().err
+
+
+def test_another_secret_signs_otherwise(tmp_path, monkeypatch):
+    commits = Commits(tmp_path / "memory", None)
+    commits.write((0, 1), b"state")
+    monkeypatch.setenv("HORA_SECRET", "another")
+    assert commits.newest() is None
+
+
+def test_a_directory_that_others_can_write_to_is_not_read(tmp_path):
+    commits = Commits(tmp_path / "memory", None)
+    commits.write((0, 1), b"state")
+    (tmp_path / "memory").chmod(0o777)
+    assert commits.newest() is None
+
+
+def test_where_one_place_fails_the_other_does_and_it_is_said_once(tmp_path, capfd):
+    (tmp_path / "memory").write_text("no directory")
+    commits = Commits(tmp_path / "memory", tmp_path / "disk")
+    commits.write((0, 1), b"first")
+    commits.write((0, 2), b"second")
+    assert commits.newest() == ((0, 2), b"second")
+    assert capfd.readouterr().err.count("does not take a commit") == 1
+
+
+def test_where_both_places_fail_the_error_names_them(tmp_path):
+    for name in ("memory", "disk"):
+        (tmp_path / name).write_text("no directory")
+    with pytest.raises(HoraError, match=r"no place takes the commit: .*memory.*disk"):
+        Commits(tmp_path / "memory", tmp_path / "disk").write((0, 1), b"state")
