@@ -69,8 +69,8 @@ def test_horovodruns_options_mean_the_same():
 def test_what_has_no_meaning_is_left_out_and_named():
     line = "--gloo --cycle-time-ms 3 -np 2 --autotune --fusion-threshold-mb 8 --no-stall-check train.py"
     translation = translate(line.split())
-    assert translation.without_meaning == ("--gloo", "--cycle-time-ms", "--autotune")
-    expected = "-n 2 --env HORA_BUCKET_MB=8 --env HORA_STALL_SECONDS=0 train.py"
+    assert translation.without_meaning == ("--gloo", "--cycle-time-ms", "--autotune", "--no-stall-check")
+    expected = "-n 2 --env HORA_BUCKET_MB=8 train.py"
     assert translation.arguments == tuple(expected.split())
 
 

@@ -23,18 +23,14 @@ _SPELLINGS = {
 # What is a variable of Hora's, in the same unit.
 _VARIABLES = {
     "--fusion-threshold-mb": "HORA_BUCKET_MB",
-    "--stall-check-warning-time-seconds": "HORA_STALL_SECONDS",
-    "--stall-check-shutdown-time-seconds": "HORA_STALL_SHUTDOWN_SECONDS",
     "--gloo-timeout-seconds": "HORA_TIMEOUT_SECONDS",
-    "--timeline-filename": "HORA_TIMELINE",
-}
-_FLAG_VARIABLES = {
-    "--no-stall-check": ("HORA_STALL_SECONDS", "0"),
-    "--timeline-mark-cycles": ("HORA_TIMELINE_CYCLES", "1"),
 }
 # What decides nothing here, with a value and without.
 _VALUES_WITHOUT_MEANING = frozenset(
     [
+        "--stall-check-warning-time-seconds",
+        "--stall-check-shutdown-time-seconds",
+        "--timeline-filename",
         "--cycle-time-ms",
         "--cache-capacity",
         "--autotune-log-file",
@@ -69,7 +65,8 @@ _FLAGS_WITHOUT_MEANING = frozenset(
         "--prefix-output-with-timestamp",
         "--no-timeline-mark-cycles",
         "--stall-check",
-        "--tcp-flag",
+        "--no-stall-check",
+        "--timeline-mark-cycles",
         "--verbose",
     ]
 )
@@ -151,8 +148,6 @@ def translate(arguments: Sequence[str]) -> Translation:
             out += ["--blacklist-cooldown", value(option, 2)[0]]
         elif option in _VARIABLES:
             out += ["--env", f"{_VARIABLES[option]}={value(option)[0]}"]
-        elif option in _FLAG_VARIABLES:
-            out += ["--env", "=".join(_FLAG_VARIABLES[option])]
         elif option in _VALUES_WITHOUT_MEANING:
             value(option)
             idle.append(option)
