@@ -114,6 +114,8 @@ class DealtBatchSampler:
     ----------
     batches
         The script's batch sampler. An observer may put another source of global batches here.
+    evaluation
+        As above.
     epoch
         Which epoch the walk is in, counted from 1; it selects the stream's random numbers.
     """
@@ -125,7 +127,7 @@ class DealtBatchSampler:
         self.epoch = 0
         self.walk: _Walk | None = None
         self._seeds = seeds
-        self._evaluation = evaluation
+        self.evaluation = evaluation
         self._pinned = False
         self._loader = loader
         self._generators = generator_states(loader)
@@ -140,6 +142,11 @@ class DealtBatchSampler:
         handed = self._resume if walker is None or walker.exhausted else walker.handed
         generators = generator_states(self._loader) if handed is None else self._generators
         return {"seeds": self._seeds, "epoch": self.epoch, "handed": handed, "generators": generators}
+
+    def is_under_way(self) -> bool:
+        """Whether a loop is within an epoch."""
+        walker = None if self._walker is None else self._walker()
+        return walker is not None and not walker.exhausted
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from there: the next walk is the rest of that epoch, or the next epoch where it was over."""
@@ -160,7 +167,7 @@ class DealtBatchSampler:
     def __iter__(self) -> Iterator[Any]:
         if not self._pinned:
             self._begin()
-        self.walk = _Walk(self.batches, Stream(self._seeds, self.epoch), self._skip, evaluation=self._evaluation)
+        self.walk = _Walk(self.batches, Stream(self._seeds, self.epoch), self._skip, evaluation=self.evaluation)
         return self.walk
 
     @contextmanager

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from hora.errors import HoraError
 from hora.torch.broadcasting import broadcast_
 from hora.torch.deal import dealt_samplers
 from hora.torch.elastic.commits import Commits, Number, open_commits
@@ -115,7 +116,7 @@ class ObjectState(State):
         HostsUpdatedInterrupt
             On all workers alike: the set of hosts has changed.
         HoraError
-            Neither memory nor disk takes the commit.
+            Neither memory nor disk takes the commit, or it would not hold how far a loader has come.
         """
         if self._keep():
             raise HostsUpdatedInterrupt
@@ -166,6 +167,7 @@ class ObjectState(State):
 
     def _keep(self) -> bool:
         """Commit; return whether the set of hosts has changed. All workers have come so far when any writes."""
+        self._refuse_unknown_loaders()
         pieces = allgather_object((random_state(), _hosts_updated()))
         self.save()
         self._number = (self._number[0], self._number[1] + 1)
@@ -180,6 +182,17 @@ class ObjectState(State):
             torch.save(content, buffer)
             self._commits.write(self._number, buffer.getvalue())
         return any(updated for _, updated in pieces)
+
+    def _refuse_unknown_loaders(self) -> None:
+        """Refuse a commit within the epoch of a loader that is none of the state's: after a new start it began anew."""
+        if any(
+            not sampler.evaluation and sampler.is_under_way() for sampler in set(dealt_samplers()) - {*self._loaders}
+        ):
+            raise HoraError(
+                "commit within an epoch",
+                "its loader was dealt after the state was made, so the commit would not hold how far it has come",
+                "Call hvd.deal() before hvd.elastic.TorchState(), or commit after the loop over the loader",
+            )
 
     def _agree_on_newest(self) -> bytes | None:
         """Return the newest commit that any host holds; None where there is none."""
