@@ -245,7 +245,7 @@ def run(
     if unnamed := next((pair for pair in variables if not pair[0] or not pair[1]), None):
         raise HoraError(f"run --env {''.join(unnamed)}", "that is no NAME=VALUE", "Give it as --env NCCL_DEBUG=INFO")
     request = Request(
-        workers=1 if workers is None and not (hosts or hostfile or discovery or least or most) else workers,
+        workers=workers,
         hosts=hosts,
         hostfile=hostfile,
         discovery_script=discovery,

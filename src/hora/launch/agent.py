@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import selectors
 import signal
-import socket
 import sys
 import time
 from collections.abc import Callable
@@ -93,12 +93,15 @@ class Agent:
         self._leaving = True
 
     def _turn(self) -> None:
-        for key, _events in self._selector.select(_PAUSE):
-            if key.fd == self._requests:
-                self._listen()
-            elif len(self._waiting) < _BACKLOG:
-                worker, stream = key.data
-                self._forward(worker, stream, key.fd)
+        if len(self._waiting) < _BACKLOG:
+            for key, _events in self._selector.select(_PAUSE):
+                if key.fd == self._requests:
+                    self._listen()
+                else:
+                    worker, stream = key.data
+                    self._forward(worker, stream, key.fd)
+        elif select.select([self._requests], [self._answers], [], _PAUSE)[0]:
+            self._listen()
         for worker in list(self._workers.values()):
             self._look_at(worker)
         if time.monotonic() - self._told_at > ALIVE_SECONDS:
@@ -115,7 +118,7 @@ class Agent:
         for message, _data in self._reader.feed(data):
             try:
                 answer = self._serve[message["ask"]](message)
-            except (OSError, ValueError, ImportError) as error:
+            except (OSError, ValueError) as error:
                 answer = {"error": f"{type(error).__name__}: {error}"}
             if answer is not None:
                 self._tell({"answer": message["ask"], **answer})
@@ -138,7 +141,6 @@ class Agent:
         self._patience = float(message["patience"])
         connection = os.environ.get("SSH_CONNECTION", "").split()
         return {
-            "host": socket.gethostname(),
             "python": ".".join(map(str, sys.version_info[:3])),
             "torch": installed_torch(),
             "hora": __version__,
@@ -173,7 +175,6 @@ class Agent:
         finally:
             os.close(out_end)
             os.close(err_end)
-        assert isinstance(process, Executed)
         worker = _Running(number, process, {"stdout": out, "stderr": err})
         for stream, fd in worker.pipes.items():
             os.set_blocking(fd, False)

@@ -113,6 +113,7 @@ class Connection:
         except queue.Empty:
             raise HoraError(what, f"no answer within {timeout:g} s", self._advice()) from None
         if answer is None:
+            self._answers.put(None)  # for whoever asks next
             raise HoraError(what, self.lost or "its agent has ended", self._advice())
         if "error" in answer and "worker" not in answer:
             raise HoraError(what, str(answer["error"]), self._advice())

@@ -10,25 +10,18 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
 
 from hora.errors import HoraError
 from hora.launch.discovery import Discovery
-from hora.launch.generation import Job, Site, run_generation
+from hora.launch.generation import Site, run_generation
 from hora.launch.hosts import Host, places
-from hora.launch.result import RunResult, WorkerExit
+from hora.launch.job import Job
+from hora.launch.result import RunResult, WorkerExit, signal_name
 
 SAME_FAILURES = 3
 """A worker that fails by the same exception in so many generations in a row has a defect that no start mends."""
 
 _PAUSE = 0.2
-
-
-class Reachable(Site, Protocol):
-    """A site that can be asked which of some hosts it reaches."""
-
-    def reach(self, hosts: Sequence[Host]) -> dict[str, HoraError]:
-        """Connect to hosts; return by their names why some cannot be used."""
 
 
 @dataclass(frozen=True)
@@ -132,8 +125,8 @@ class Generations:
             "TORCHELASTIC_RESTART_COUNT": str(generation),
             "TORCHELASTIC_MAX_RESTARTS": str(self.bounds.resets or 0),
         }
-        names = ", ".join(f"{host.name}:{sum(place.host == host for place in placed)}" for host in used)
         if generation:
+            names = ", ".join(f"{host.name}:{sum(place.host == host for place in placed)}" for host in used)
             self.job.on_notice(f"generation {generation}: {workers} workers on {names}")
         result = run_generation(self.site, placed, replace(self.job, on_tick=look), env, elastic=True)
         for exit in result.exits:
@@ -147,7 +140,7 @@ class Generations:
         waited = False
         while True:
             hosts = self._usable(self.discovery.hosts())
-            refused = self.site.reach(hosts) if hasattr(self.site, "reach") else {}
+            refused = self.site.reach(hosts)
             for name, error in refused.items():
                 self._lost_at[name] = time.monotonic()
                 if self._unreachable.get(name) != str(error):
@@ -159,10 +152,18 @@ class Generations:
                 return hosts
             if generation == 0 and refused:
                 raise next(iter(refused.values()))
-            if time.monotonic() > end or self.job.stop.signal is not None:
+            if (number := self.job.stop.signal) is not None:
                 raise HoraError(
                     f"run at least {self.bounds.least} workers",
-                    f"for {self.bounds.patience:g} s there were slots for {slots}; {self.discovery.trouble or ''}",
+                    f"{signal_name(number)} came while there were slots for {slots}",
+                    "Nothing was running.",
+                    status=128 + number,
+                )
+            if time.monotonic() > end:
+                trouble = f" ({self.discovery.trouble})" if self.discovery.trouble else ""
+                raise HoraError(
+                    f"run at least {self.bounds.least} workers",
+                    f"for {self.bounds.patience:g} s there were slots for {slots}{trouble}",
                     "Bring hosts back, or ask for a smaller --min-np; --elastic-timeout says how long to wait.",
                     status=3,
                 )

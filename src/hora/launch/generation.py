@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import secrets
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Protocol
 
+from hora.errors import HoraError
 from hora.launch.environment import worker_environment
 from hora.launch.guard import Guard
 from hora.launch.hosts import Host, Place
+from hora.launch.job import Job
 from hora.launch.process import Starter
-from hora.launch.result import Line, RunResult
-from hora.launch.stop import Stop
-from hora.launch.supervision import Supervision, ignore
+from hora.launch.result import RunResult
+from hora.launch.supervision import Supervision
 
 
 @dataclass(frozen=True)
@@ -39,6 +37,9 @@ class Meeting:
 class Site(Protocol):
     """The hosts that a job can use: this one alone (`hora.launch.local`), or several (`hora.launch.cluster`)."""
 
+    def reach(self, hosts: Sequence[Host]) -> Mapping[str, HoraError]:
+        """Connect to those of some hosts that are new or were lost; return by their names why some cannot be used."""
+
     def meeting(self, places: Sequence[Place]) -> AbstractContextManager[Meeting]:
         """Find where these workers can meet, and keep the port for them."""
 
@@ -53,47 +54,6 @@ class Site(Protocol):
 
     def touch(self, host: Host, path: str) -> None:
         """Make an empty file on a host."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """What is run, the same in each generation.
-
-    Attributes
-    ----------
-    command
-        What each worker executes.
-    env
-        Variables for all workers, laid over this process's own and the launcher's.
-    worker_env
-        Variables for the worker of a given rank, laid over these.
-    cwd
-        Where the workers start.
-    on_line, on_notice
-        Called with each line of a worker, and with what the launcher has to say.
-    timeout
-        Seconds after which a generation is ended.
-    grace
-        Seconds that a worker has to end after it was asked to.
-    stop
-        A request to end that somebody else may make.
-    on_tick
-        Called several times a second while the workers run.
-    secret
-        What the workers sign with what they send each other pickled.
-    """
-
-    command: Sequence[str]
-    env: Mapping[str, str] = field(default_factory=dict)
-    worker_env: Callable[[int], Mapping[str, str]] = lambda rank: {}
-    cwd: Path | None = None
-    on_line: Callable[[Line], None] = ignore
-    on_notice: Callable[[str], None] = lambda notice: print(notice, file=sys.stderr)
-    timeout: float | None = None
-    grace: float = 5.0
-    stop: Stop = field(default_factory=Stop)
-    on_tick: Callable[[], None] = lambda: None
-    secret: str = field(default_factory=lambda: secrets.token_hex(32))
 
 
 def run_generation(
@@ -125,9 +85,7 @@ def run_generation(
     with (
         site.meeting(places) as meeting,
         Guard() as guard,
-        Supervision(
-            guard, job.on_line, job.on_notice, job.timeout, job.grace, job.stop, job.on_tick, elastic
-        ) as supervision,
+        Supervision(guard, job, elastic=elastic) as supervision,
     ):
         for place in places:
             interface = inherited.get("GLOO_SOCKET_IFNAME") or meeting.interfaces.get(place.host.name)

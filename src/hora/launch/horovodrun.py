@@ -70,10 +70,18 @@ _FLAGS_WITHOUT_MEANING = frozenset(
         "--verbose",
     ]
 )
+_NO_BUILD = (
+    "Hora has no build of its own",
+    'What torch has: python -c "import hora.torch as hvd; print(hvd.gloo_built(), hvd.nccl_built())"',
+)
 _ELSEWHERE = {
-    "--check-build": ("It has no build of its own to show", "hora doctor shows what is here."),
-    "-cb": ("It has no build of its own to show", "hora doctor shows what is here."),
-    "--config-file": ("It reads no such file", "Give its entries as options."),
+    "--check-build": _NO_BUILD,
+    "-cb": _NO_BUILD,
+    "--output-filename": (
+        "it writes no files there",
+        "Each worker's log is kept under ~/.local/state/hora/runs (XDG_STATE_HOME).",
+    ),
+    "--config-file": ("it reads no such file", "Give its entries as options."),
 }
 # Options of `hora run` that take a value; the word after one is not the script.
 _VALUED = frozenset(
@@ -96,7 +104,6 @@ _VALUED = frozenset(
         "--ssh-identity-file",
         "--start-timeout",
         "--env",
-        "--output-filename",
     ]
 )
 

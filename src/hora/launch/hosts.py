@@ -17,6 +17,8 @@ _LINE = re.compile(
     """,
     re.VERBOSE,
 )
+LOCAL = "localhost"
+
 _MEND = "Write NAME:SLOTS, such as a:4,b:4; in a file one host a line, as `a:4` or `a slots=4`."
 
 
@@ -38,10 +40,8 @@ class Host:
     @property
     def is_here(self) -> bool:
         """Whether it is this machine by its name, so that nothing needs to log in."""
-        return self.name in {"localhost", "127.0.0.1", socket.gethostname(), socket.getfqdn()}
-
-
-LOCAL = "localhost"
+        # The last asks a name server, which may take its time.
+        return self.name in {LOCAL, "127.0.0.1", socket.gethostname()} or self.name == socket.getfqdn()
 
 
 @dataclass(frozen=True)
@@ -81,10 +81,7 @@ def parse_hosts(text: str) -> tuple[Host, ...]:
     HoraError
         A part is no host, or one is named twice.
     """
-    hosts = parse_lines(f"-H {text}", text.split(","))
-    if not hosts:
-        raise HoraError(f"-H {text}", "it names no host", _MEND)
-    return hosts
+    return _at_least_one(f"-H {text}", text.split(","))
 
 
 def read_hostfile(path: Path) -> tuple[Host, ...]:
@@ -99,10 +96,7 @@ def read_hostfile(path: Path) -> tuple[Host, ...]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise HoraError(f"--hostfile {path}", f"it cannot be read: {error}", "Name a text file of hosts.") from error
-    hosts = parse_lines(f"--hostfile {path}", lines)
-    if not hosts:
-        raise HoraError(f"--hostfile {path}", "it names no host", _MEND)
-    return hosts
+    return _at_least_one(f"--hostfile {path}", lines)
 
 
 def parse_lines(asked: str, lines: Iterable[str], slots: int = 1) -> tuple[Host, ...]:
@@ -135,8 +129,10 @@ def places(hosts: Sequence[Host], workers: int) -> tuple[Place, ...]:
     Raises
     ------
     HoraError
-        There are more workers than slots.
+        There are fewer than 1 workers, or more than slots.
     """
+    if workers < 1:
+        raise HoraError(f"run {workers} workers", "a run needs at least 1", "Ask for -n 1 or more.")
     slots = sum(host.slots for host in hosts)
     if workers > slots:
         names = ", ".join(f"{host.name}:{host.slots}" for host in hosts)
@@ -163,6 +159,13 @@ def places(hosts: Sequence[Host], workers: int) -> tuple[Place, ...]:
         for number, (host, share) in enumerate(shares)
         for local in range(share)
     )
+
+
+def _at_least_one(asked: str, lines: Iterable[str]) -> tuple[Host, ...]:
+    hosts = parse_lines(asked, lines)
+    if not hosts:
+        raise HoraError(asked, "it names no host", _MEND)
+    return hosts
 
 
 def _host(asked: str, text: str, default: int) -> Host:

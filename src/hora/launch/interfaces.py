@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import ipaddress
 import socket
 import struct
@@ -42,8 +43,6 @@ def address_of(interface: str) -> str:
 def _ipv4(interface: str) -> str | None:
     if sys.platform != "linux":
         return None
-    import fcntl
-
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
         request = struct.pack("256s", interface.encode()[:15])
         try:

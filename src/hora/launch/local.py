@@ -14,12 +14,12 @@ from pathlib import Path
 
 from hora.errors import HoraError
 from hora.launch.environment import host_environment, reserved_port
-from hora.launch.generation import Job, Meeting, run_generation
+from hora.launch.generation import Meeting, run_generation
 from hora.launch.hosts import LOCAL, Host, Place, places
+from hora.launch.job import Job, ignore, to_stderr
 from hora.launch.process import Starter, execute
 from hora.launch.result import Line, RunResult
 from hora.launch.stop import Stop
-from hora.launch.supervision import ignore
 
 
 def run(
@@ -78,15 +78,13 @@ def run(
     HoraError
         `workers` is less than 1, or the command cannot be executed.
     """
-    if workers < 1:
-        raise HoraError(f"run {workers} workers", "a run needs at least 1", "Ask for -n 1 or more.")
     job = Job(
         command,
         env or {},
         worker_env or (lambda rank: {}),
         cwd,
         on_line or ignore,
-        on_notice or _to_stderr,
+        on_notice or to_stderr,
         timeout,
         grace,
         stop or Stop(),
@@ -105,6 +103,10 @@ class OneHost:
 
     def __init__(self, start: Starter = execute) -> None:
         self._start = start
+
+    def reach(self, hosts: Sequence[Host]) -> Mapping[str, HoraError]:
+        """Return nothing: it is here."""
+        return {}
 
     @contextmanager
     def meeting(self, places: Sequence[Place]) -> Iterator[Meeting]:
@@ -127,7 +129,3 @@ class OneHost:
     def touch(self, host: Host, path: str) -> None:
         """Make an empty file."""
         Path(path).touch()
-
-
-def _to_stderr(notice: str) -> None:
-    print(notice, file=sys.stderr)

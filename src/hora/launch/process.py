@@ -99,7 +99,7 @@ class Starter(Protocol):
 
 def execute(
     command: Sequence[str], env: Mapping[str, str], cwd: Path | None, guard: Guard, out: int, err: int
-) -> Process:
+) -> Executed:
     """Execute a command, as a `Starter`."""
     if shutil.which(command[0], path=env.get("PATH")) is None and not Path(cwd or ".", command[0]).is_file():
         raise FileNotFoundError(errno.ENOENT, "no such command", command[0])

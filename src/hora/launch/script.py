@@ -22,8 +22,9 @@ from types import FrameType
 
 from hora.errors import HoraError
 from hora.launch.elastic import Generations
-from hora.launch.generation import Job, run_generation
+from hora.launch.generation import run_generation
 from hora.launch.hosts import places
+from hora.launch.job import Job
 from hora.launch.logs import Logs, log_directory
 from hora.launch.report import Report
 from hora.launch.request import Request, Stage, stage
@@ -139,15 +140,14 @@ def run_script(
 def _run(where: Stage, job: Job, verdict: Callable[[RunResult], None]) -> RunResult:
     """Run a job to its end."""
     if where.bounds is None:
-        if where.workers < 1:
-            raise HoraError(f"run {where.workers} workers", "a run needs at least 1", "Ask for -n 1 or more.")
         return run_generation(where.site, places(where.hosts, where.workers), job)
+    commits = f"/dev/shm/hora-{os.getuid()}-{job.env['HORA_JOB']}"
     with TemporaryDirectory(prefix="hora-") as run_dir:
-        job = replace(job, env={"HORA_RUN_DIR": run_dir, **job.env})
+        job = replace(job, env={"HORA_RUN_DIR": run_dir, "HORA_COMMIT_DIR": commits, **job.env})
         try:
             return Generations(where.site, where.discovery, job, where.bounds, Path(run_dir), verdict).run()
         finally:  # what the workers committed to memory
-            shutil.rmtree(f"/dev/shm/hora-{os.getuid()}-{job.env['HORA_JOB']}", ignore_errors=True)
+            shutil.rmtree(commits, ignore_errors=True)
 
 
 def _advise(script: str, module: bool, where: Stage, workers: int, report: Report) -> None:

@@ -11,6 +11,10 @@ from hora.errors import HoraError
 from hora.launch.hosts import Host
 from hora.launch.launcher import AGENT
 
+_NO_PYTHON = (
+    "there is no {python}",
+    "Give every host the same environment under the same path, on a shared file system or by copies.",
+)
 # What ssh says -> what was found, and how to mend it; {host} is the host's name.
 _MEANINGS = {
     "could not resolve hostname": (
@@ -29,22 +33,12 @@ _MEANINGS = {
     "timed out": ("it does not answer", "Check that it is up and that no firewall is between: ssh -v {host}"),
     "no route to host": ("no network leads to it", "Check its address and its cable: ping {host}"),
     "network is unreachable": ("no network leads to it", "Check its address, and this machine's network."),
-    "no module named 'hora": (
+    "no module named": (
         "Hora is not installed there for {python}",
         "Install the same version there: {python} -m pip install hora",
     ),
-    "no module named hora": (
-        "Hora is not installed there for {python}",
-        "Install the same version there: {python} -m pip install hora",
-    ),
-    "no such file or directory": (
-        "there is no {python}",
-        "Give every host the same environment under the same path, on a shared file system or by copies.",
-    ),
-    "not found": (
-        "there is no {python}",
-        "Give every host the same environment under the same path, on a shared file system or by copies.",
-    ),
+    "no such file or directory": _NO_PYTHON,
+    "not found": _NO_PYTHON,
 }
 
 

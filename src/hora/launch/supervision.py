@@ -5,7 +5,7 @@ from __future__ import annotations
 import selectors
 import signal
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -13,9 +13,9 @@ from types import TracebackType
 from hora.errors import HoraError
 from hora.launch.environment import seconds
 from hora.launch.guard import Guard
+from hora.launch.job import Job, ignore
 from hora.launch.process import Starter
 from hora.launch.result import Line, RunResult, WorkerExit, ranks, signal_name
-from hora.launch.stop import Stop
 from hora.launch.worker import Worker
 
 WIND_UP_SECONDS = 5.0
@@ -51,35 +51,16 @@ class Supervision:
     ----------
     guard
         What ends the workers if this process dies.
-    on_line, on_notice
-        Called with each line of a worker, and with what there is to say while the run goes on.
-    timeout
-        Seconds after which the run is ended, None for never.
-    grace
-        Seconds that a worker has to end after it was asked to.
-    stop
-        A request to end that somebody else may make.
-    on_tick
-        Called several times a second.
+    job
+        What is run, who hears of it, and when it is to end.
     elastic
         A worker may ask for a new generation by its exit status; the others are then ended as well.
     """
 
-    def __init__(
-        self,
-        guard: Guard,
-        on_line: Callable[[Line], None],
-        on_notice: Callable[[str], None],
-        timeout: float | None,
-        grace: float,
-        stop: Stop,
-        on_tick: Callable[[], None],
-        elastic: bool,
-    ) -> None:
-        self._on_tick, self._elastic = on_tick, elastic
-        self._guard = guard
-        self._on_line, self._on_notice = on_line, on_notice
-        self._timeout, self._grace, self._stop = timeout, grace, stop
+    def __init__(self, guard: Guard, job: Job, *, elastic: bool) -> None:
+        self._guard, self._elastic = guard, elastic
+        self._on_line, self._on_notice, self._on_tick = job.on_line, job.on_notice, job.on_tick
+        self._timeout, self._grace, self._stop = job.timeout, job.grace, job.stop
         self._patience = seconds("HORA_STRAGGLER_SECONDS", STRAGGLER_SECONDS)
         self._selector = selectors.DefaultSelector()
         self._started = time.monotonic()
@@ -242,7 +223,3 @@ def first_failure(exits: Iterable[WorkerExit]) -> WorkerExit | None:
 
     failed = [exit for exit in exits if exit.failed_at is not None]
     return None if all(exit.stopped for exit in failed) else min(failed, key=suspicion)
-
-
-def ignore(_: object) -> None:
-    """Take what nobody wants to hear."""
