@@ -85,7 +85,7 @@ def deal(loader: DataLoader[Sample], *, evaluation: bool = False) -> DataLoader[
     # DataLoader refuses to have its batch sampler replaced once it is made.
     sampler = DealtBatchSampler(dealt.batch_sampler, seeds, evaluation=evaluation, loader=loader)
     object.__setattr__(dealt, "batch_sampler", sampler)
-    _dealt.append(weakref.ref(sampler))
+    _dealt.append(weakref.ref(sampler, _dealt.remove))
     dealt._iterator = None
     # Batches are paired with their weights by their order.
     dealt.in_order = True
@@ -138,21 +138,25 @@ class DealtBatchSampler:
 
     def state_dict(self) -> dict[str, Any]:
         """Return how far the walk has come: the epoch, and the global batches that its loop was handed."""
-        walker = None if self._walker is None else self._walker()
-        handed = self._resume if walker is None or walker.exhausted else walker.handed
+        walker = self._under_way()
+        handed = self._resume if walker is None else walker.handed
         generators = generator_states(self._loader) if handed is None else self._generators
         return {"seeds": self._seeds, "epoch": self.epoch, "handed": handed, "generators": generators}
 
     def is_under_way(self) -> bool:
         """Whether a loop is within an epoch."""
-        walker = None if self._walker is None else self._walker()
-        return walker is not None and not walker.exhausted
+        return self._under_way() is not None
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from there: the next walk is the rest of that epoch, or the next epoch where it was over."""
         self._seeds, self.epoch, self._resume = state["seeds"], state["epoch"], state["handed"]
         self._generators, self._walker = state["generators"], None
         set_generator_states(self._loader, self._generators)
+
+    def _under_way(self) -> _DealtIterator | None:
+        """Return what a loop that is within an epoch takes its batches from."""
+        walker = None if self._walker is None else self._walker()
+        return None if walker is None or walker.exhausted else walker
 
     def _begin(self) -> None:
         """Begin an epoch, or go on with the one that a restart cut short."""

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+import hora.torch as hvd
 from hora.errors import HoraError
+from hora.launch.result import RESTART
 from hora.torch.elastic.commits import Commits
+
+
+def test_workers_and_launcher_mean_the_same_exit_status():
+    assert hvd.elastic.RESTART == RESTART
 
 
 def test_two_are_kept_in_each_place_and_the_newest_is_found(tmp_path):

@@ -119,12 +119,11 @@ class Commits:
 
 def open_commits() -> Commits | None:
     """Find this job's places; None where the launcher starts no new generation, so that nobody would read them."""
-    job, run_dir = os.environ.get("HORA_JOB"), os.environ.get("HORA_RUN_DIR")
-    if os.environ.get("HORA_ELASTIC") != "1" or not job:
+    memory, run_dir = os.environ.get("HORA_COMMIT_DIR"), os.environ.get("HORA_RUN_DIR")
+    if os.environ.get("HORA_ELASTIC") != "1" or not memory:
         return None
-    memory = Path("/dev/shm")
-    name = f"hora-{os.getuid()}-{job}"
-    return Commits(memory / name if memory.is_dir() else None, Path(run_dir) / "commits" if run_dir else None)
+    has_memory = Path(memory).parent.is_dir()
+    return Commits(Path(memory) if has_memory else None, Path(run_dir) / "commits" if run_dir else None)
 
 
 def _write(place: Path, number: Number, data: bytes, *, sync: bool) -> None:

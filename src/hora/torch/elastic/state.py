@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import io
 import os
 from collections.abc import Callable
@@ -13,14 +12,13 @@ from typing import Any
 import torch
 
 from hora.errors import HoraError
-from hora.torch.broadcasting import broadcast_
 from hora.torch.deal import dealt_samplers
 from hora.torch.elastic.commits import Commits, Number, open_commits
 from hora.torch.elastic.handlers import StateHandler, handler_for
 from hora.torch.elastic.randomness import random_state, set_random_state
-from hora.torch.exceptions import HorovodInternalError, HostsUpdatedInterrupt
+from hora.torch.exceptions import HostsUpdatedInterrupt
 from hora.torch.objects import allgather_object, broadcast_object
-from hora.torch.world import current, local_rank, rank
+from hora.torch.world import local_rank, rank
 
 
 class State:
@@ -197,22 +195,13 @@ class ObjectState(State):
     def _agree_on_newest(self) -> bytes | None:
         """Return the newest commit that any host holds; None where there is none."""
         own = self._commits.newest() if self._commits is not None and local_rank() == 0 else None
-        held = allgather_object(None if own is None else (own[0], len(own[1])))
-        known = [(pair[0], -holder, pair[1]) for holder, pair in enumerate(held) if pair is not None]
+        held = allgather_object(None if own is None else own[0])
+        known = [(number, -holder) for holder, number in enumerate(held) if number is not None]
         if not known:
             return None
-        number, holder, length = max(known)
+        number, holder = max(known)
         self._number = (self._number[0], number[1])
-        payload = own[1] if own is not None and -holder == rank() else bytes(length)
-        if current().size == 1:
-            return payload
-        # The holder's signature travels with the objects' own check, and is compared before anything is unpickled.
-        digest = broadcast_object(_digest(payload), -holder)
-        wire = torch.frombuffer(bytearray(payload), dtype=torch.uint8).to(current().device)
-        payload = broadcast_(wire, -holder).cpu().numpy().tobytes()
-        if _digest(payload) != digest:
-            raise HorovodInternalError(f"worker {rank()}: the commit that worker {-holder} sent came changed")
-        return payload
+        return broadcast_object(None if own is None else own[1], -holder)
 
     def _load(self, payload: bytes) -> None:
         """Go on from a commit; all of it was signed with the job's secret."""
@@ -262,7 +251,3 @@ def _hosts_updated() -> bool:
     """Whether the launcher has said that the set of hosts has changed."""
     flag = os.environ.get("HORA_HOSTS_UPDATED")
     return bool(flag) and Path(flag or "").exists()
-
-
-def _digest(payload: bytes) -> bytes:
-    return hashlib.sha256(payload).digest()
