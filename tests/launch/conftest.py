@@ -2,16 +2,10 @@ import subprocess
 import sys
 
 import pytest
+from told import Told
 from waiting import PATIENCE
 
 from hora.launch import run
-
-
-class Told(list):
-    """The lines of a run, as a test asks for them."""
-
-    def of(self, rank, stream="stdout"):
-        return [line.text for line in self if line.rank == rank and line.stream == stream and not line.transient]
 
 
 @pytest.fixture

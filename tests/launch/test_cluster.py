@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import Told
+from told import Told
 from waiting import PATIENCE, eventually, is_there
 
 from hora.errors import HoraError
