@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from pretending import PRETENDING
 from told import Told
 from waiting import PATIENCE, eventually, is_there
 
@@ -19,6 +20,7 @@ from hora.launch.generation import Job, run_generation
 from hora.launch.hosts import Host, places
 from hora.launch.launcher import AGENT
 from hora.launch.stop import Stop
+from hora.launch.watch import Patience, Watch
 
 SHOW = "import json, os; print(json.dumps(dict(os.environ)))"
 SLEEP = "import os, time\nprint(os.getpid(), flush=True)\ntime.sleep(60)"
@@ -122,6 +124,19 @@ def test_a_request_to_stop_reaches_all_hosts(cluster):
     result, _, _ = cluster(SLEEP, stop=stop, on_line=line)
     assert result.status == 130
     assert not any(is_there(pid) for pid in pids)
+
+
+def test_a_worker_of_another_host_that_keeps_the_others_waiting_is_named_with_its_place(cluster, tmp_path):
+    notices, run_dir = [], tmp_path / "run"
+    watch = Watch(Patience(1.0, 4.0), notices.append, lambda vitals: None, tmp_path)
+    result, _, _ = cluster(PRETENDING, env={"HORA_RUN_DIR": str(run_dir)}, watch=watch)
+    assert "worker 0 waits in allreduce 'loss'" in notices[0]
+    assert all(
+        f"worker {rank} on {host} is at script.py:" in notices[0] for rank, host in ((1, "a"), (2, "b"), (3, "b"))
+    )
+    assert result.first_failure.how.startswith("killed, as the others had waited for ")
+    assert watch.steps == dict.fromkeys(range(4), 7)
+    assert not run_dir.exists()
 
 
 def agents():

@@ -57,7 +57,22 @@ def test_a_progress_bar_is_drawn_in_place_and_erased_by_a_line(terminal, monkeyp
     report = Report(2, terminal, terminal)
     for line in (Line(0, "stderr", "z" * 50, True), Line(1, "stderr", "50%", True), Line(0, "stdout", "epoch 1")):
         report.line(line)
-    assert terminal.getvalue() == f"\r\x1b[K[0] {'z' * 25}\r\x1b[K[1] 50%\r\x1b[K[0] epoch 1\n"
+    assert terminal.getvalue() == f"[0] {'z' * 25}\r\x1b[J[1] 50%\r\x1b[J[0] epoch 1\n"
+
+
+def test_the_launchers_lines_stand_below_the_output_and_a_progress_bar(terminal, monkeypatch):
+    monkeypatch.setenv("NO_COLOR", "1")
+    report = Report(2, terminal, terminal)
+    report.status(["step 1", "w" * 50])
+    report.status(["step 1", "w" * 50])  # as they stand
+    report.line(Line(0, "stdout", "epoch 1"))
+    report.status(["step 1", "w" * 50])
+    report.line(Line(1, "stderr", "50%", True))
+    report.status(())
+    w = "w" * 29
+    assert terminal.getvalue().replace("\x1b[2m", "").replace("\x1b[0m", "") == (
+        f"step 1\n{w}\r\x1b[1A\x1b[J[0] epoch 1\nstep 1\n{w}\r\x1b[1A\x1b[J[1] 50%\nstep 1\n{w}\r\x1b[2A\x1b[J[1] 50%"
+    )
 
 
 def test_a_progress_bar_is_printed_now_and_then_where_there_is_no_terminal(monkeypatch):

@@ -1,9 +1,12 @@
 """`hora run`: wrong input is told in one line before anything starts; else the script runs as N workers."""
 
+import re
 import signal
 import threading
+from pathlib import Path
 
 import pytest
+from pretending import PRETENDING
 
 from hora.errors import HoraError
 from hora.launch import run_script
@@ -112,3 +115,22 @@ def test_more_workers_than_gpus_is_only_noted(script, capfd, monkeypatch):
     monkeypatch.setattr("hora.launch.script._visible_gpus", lambda: 1)
     assert run_script(script("pass"), workers=2) == 0
     assert capfd.readouterr().err == "hora: 2 workers share 1 GPU\n"
+
+
+def test_a_worker_that_keeps_the_others_waiting_is_named_with_its_place_and_ended(script, capfd, monkeypatch):
+    monkeypatch.setenv("HORA_STALL_SECONDS", "0.5")
+    monkeypatch.setenv("HOROVOD_STALL_SHUTDOWN_TIME_SECONDS", "2")
+    assert run_script(script(PRETENDING), workers=2) == 137
+    told = capfd.readouterr().err
+    assert "worker 0 waits in allreduce 'loss'" in told
+    assert "worker 1 is at train.py:" in told
+    assert "worker 1 failed first: killed, as the others had waited for 2 s, after 7 steps" in told
+    assert "worker 0: stopped because worker 1 failed, after 7 steps" in told
+    stacks = re.search(r"stacks of all workers: (\S+)", told)
+    assert Path(stacks[1]).read_text().count("in augment") == 2
+
+
+def test_a_wait_that_is_no_number_is_refused(script, monkeypatch):
+    monkeypatch.setenv("HORA_STALL_SECONDS", "soon")
+    with pytest.raises(HoraError, match="HORA_STALL_SECONDS"):
+        run_script(script("pass"), workers=1)

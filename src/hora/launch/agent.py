@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import queue
 import select
 import selectors
+import shutil
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
@@ -56,7 +59,9 @@ class Agent:
         self._reader = FrameReader()
         self._waiting = bytearray()
         self._workers: dict[int, _Running] = {}
+        self._made: list[Path] = []
         self._port = contextlib.ExitStack()
+        self._stacks_taken: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._selector = selectors.DefaultSelector()
         self._selector.register(requests, selectors.EVENT_READ)
         self._patience = float("inf")
@@ -68,6 +73,7 @@ class Agent:
             "start": self._start,
             "signal": self._signal,
             "touch": self._touch,
+            "stacks": self._take_stacks,
             "ping": lambda message: None,
         }
 
@@ -87,6 +93,8 @@ class Agent:
                     worker.process.poll()
                     worker.discard()
                 time.sleep(_PAUSE)
+        for path in self._made:
+            shutil.rmtree(path, ignore_errors=True)
 
     def leave(self, _number: int, _frame: FrameType | None) -> None:
         """End at the next turn: a signal handler."""
@@ -104,9 +112,13 @@ class Agent:
             self._listen()
         for worker in list(self._workers.values()):
             self._look_at(worker)
+        while not self._stacks_taken.empty():
+            self._tell(self._stacks_taken.get())
         if time.monotonic() - self._told_at > ALIVE_SECONDS:
             self._told_at = time.monotonic()
             self._tell({"alive": True})
+            for worker in self._workers.values():
+                self._tell({"worker": worker.number, "state": worker.process.state()}, worker.process.heartbeat())
         self._send()
 
     def _listen(self) -> None:
@@ -162,7 +174,7 @@ class Agent:
     def _start(self, message: Message) -> Message | None:
         number = message["worker"]
         if "HORA_RUN_DIR" in message["env"]:
-            Path(message["env"]["HORA_RUN_DIR"]).mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._make_run_dir(Path(message["env"]["HORA_RUN_DIR"]))
         env = {**os.environ, **message["env"]}
         env.update(host_environment(message["local_size"], env))
         (out, out_end), (err, err_end) = os.pipe(), os.pipe()
@@ -182,6 +194,11 @@ class Agent:
         self._workers[number] = worker
         return {"worker": number, "pid": process.pid}
 
+    def _make_run_dir(self, path: Path) -> None:
+        with contextlib.suppress(FileExistsError):  # that of the launcher itself, or of an earlier start
+            path.mkdir(mode=0o700, parents=True)
+            self._made.append(path)
+
     def _signal(self, message: Message) -> None:
         worker = self._workers.get(message["worker"])
         if worker is not None:
@@ -189,6 +206,15 @@ class Agent:
 
     def _touch(self, message: Message) -> None:
         Path(message["path"]).touch()
+
+    def _take_stacks(self, message: Message) -> None:
+        """Ask a worker for its stacks, in a thread: it may take its time."""
+
+        def take(worker: _Running) -> None:
+            self._stacks_taken.put({"worker": worker.number, "stacks": worker.process.stacks()})
+
+        if (worker := self._workers.get(message["worker"])) is not None:
+            threading.Thread(target=take, args=(worker,), daemon=True).start()
 
     def _forward(self, worker: _Running, stream: Stream, fd: int) -> bool:
         """Send a chunk of what a worker wrote; return whether there may be more."""

@@ -20,6 +20,7 @@ from hora.errors import HoraError
 from hora.launch.frames import FrameReader, Message, frame
 from hora.launch.guard import Guard
 from hora.launch.hosts import Host
+from hora.launch.stacks import SECONDS as STACKS_SECONDS
 
 PING_SECONDS = 1.0
 _CHUNK = 1 << 16
@@ -151,6 +152,10 @@ class Connection:
         """Send a signal to a process of the host, or to its group."""
         self._send({"ask": "signal", "worker": worker, "number": number, "group": group})
 
+    def ask_for_stacks(self, worker: int) -> None:
+        """Ask for the stacks of a process of the host; `RemoteProcess.stacks` hears the answer."""
+        self._send({"ask": "stacks", "worker": worker})
+
     def touch(self, path: str) -> None:
         """Make an empty file on the host."""
         self._send({"ask": "touch", "path": path})
@@ -214,6 +219,10 @@ class Connection:
             return
         if "stream" in message:
             process.write(message["stream"], content)
+        elif "state" in message:
+            process.show_signs(content, message["state"])
+        elif "stacks" in message:
+            process.told_stacks.put(message["stacks"])
         elif "ended" in message:
             process.ended(message["ended"])
         elif "gone" in message:
@@ -240,6 +249,8 @@ class RemoteProcess:
         self.returncode: int | None = None
         self._connection, self._number = connection, number
         self._pipes: dict[str, int] = {"stdout": out, "stderr": err}
+        self.told_stacks: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._heartbeat, self._state = b"", "?"
         self._closing = threading.Lock()
         self._ended, self._gone = threading.Event(), threading.Event()
 
@@ -266,6 +277,28 @@ class RemoteProcess:
     def group_is_alive(self) -> bool:
         """Whether it or one of its children is still there, as far as its host can be asked."""
         return not self._gone.is_set()
+
+    def heartbeat(self) -> bytes:
+        """Return the last heartbeat that its host has sent."""
+        return self._heartbeat
+
+    def state(self) -> str:
+        """Return the letter that Linux has for its state, as its host has sent it."""
+        return self._state
+
+    def stacks(self) -> str:
+        """Return the stacks of its threads, or why they cannot be had."""
+        while not self.told_stacks.empty():  # an answer that came too late
+            self.told_stacks.get()
+        self._connection.ask_for_stacks(self._number)
+        try:
+            return self.told_stacks.get(timeout=2 * STACKS_SECONDS)
+        except queue.Empty:
+            return f"(no stacks: host {self._connection.host.name} does not answer)\n"
+
+    def show_signs(self, heartbeat: bytes, state: str) -> None:
+        """Note its last heartbeat, and the state of its process."""
+        self._heartbeat, self._state = heartbeat, state
 
     def write(self, stream: str, data: bytes) -> None:
         """Pass on what it wrote; waits while nobody reads it."""

@@ -93,6 +93,9 @@ def run_generation(
             variables = {**inherited, "HORA_SECRET": job.secret, **own}
             variables.update(site.host_environment(place, variables))
             variables.update({**(env or {}), **job.env, **job.worker_env(place.rank)})
+            if run_dir := variables.get("HORA_RUN_DIR"):
+                start = variables.get("TORCHELASTIC_RESTART_COUNT", "0")
+                variables["HORA_HEARTBEAT"] = f"{run_dir}/heartbeat-{start}-{place.rank}"
             host = place.host.name if place.hosts > 1 else None
             supervision.start(job.command, variables, job.cwd, site.starter(place.host), host)
         return supervision.see_through()

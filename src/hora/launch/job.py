@@ -7,9 +7,13 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hora.launch.result import Line
 from hora.launch.stop import Stop
+
+if TYPE_CHECKING:
+    from hora.launch.watch import Watch
 
 
 def ignore(_: object) -> None:
@@ -45,6 +49,8 @@ class Job:
         A request to end that somebody else may make.
     on_tick
         Called several times a second while the workers run.
+    watch
+        What looks after the workers while they run.
     secret
         What the workers sign with what they send each other pickled.
     """
@@ -59,4 +65,5 @@ class Job:
     grace: float = 5.0
     stop: Stop = field(default_factory=Stop)
     on_tick: Callable[[], None] = lambda: None
+    watch: Watch | None = None
     secret: str = field(default_factory=lambda: secrets.token_hex(32))

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from hora.launch import heartbeats, stacks
 from hora.launch.guard import Guard
 
 
@@ -48,12 +49,38 @@ class Process(Protocol):
     def group_is_alive(self) -> bool:
         """Whether it or one of its children is still there."""
 
+    def heartbeat(self) -> bytes:
+        """Return the last heartbeat that it wrote, empty if it has written none."""
+
+    def state(self) -> str:
+        """Return the letter that Linux has for its state, such as "R" or "T", as far as known."""
+
+    def stacks(self) -> str:
+        """Return the stacks of its threads, or why they cannot be had; takes some seconds at most."""
+
 
 class GroupLeader:
     """What can be done with a process of this host that leads a process group."""
 
     pid: int
     lost: str | None = None
+    heartbeat_file: Path | None = None
+
+    def heartbeat(self) -> bytes:
+        """Return the last heartbeat that it wrote, empty if it has written none."""
+        try:
+            return b"" if self.heartbeat_file is None else self.heartbeat_file.read_bytes()[: heartbeats.LARGEST]
+        except OSError:
+            return b""
+
+    def state(self) -> str:
+        """Return the letter that Linux has for its state."""
+        return stacks.process_state(self.pid)
+
+    def stacks(self) -> str:
+        """Return the stacks of its threads, or why they cannot be had."""
+        beat = heartbeats.read(self.heartbeat())
+        return stacks.take(self.pid, beat.stacks if beat else None)
 
     def sweep(self, number: int) -> None:
         """Send a signal to it and all its children."""
@@ -104,7 +131,7 @@ def execute(
     if shutil.which(command[0], path=env.get("PATH")) is None and not Path(cwd or ".", command[0]).is_file():
         raise FileNotFoundError(errno.ENOENT, "no such command", command[0])
     # A session of its own: Ctrl-C in the terminal reaches the launcher alone, and one signal the whole group.
-    return Executed(
+    executed = Executed(
         guard.enlist(command, env),
         env=env,
         cwd=cwd,
@@ -113,3 +140,6 @@ def execute(
         stderr=err,
         start_new_session=True,
     )
+    if env.get("HORA_HEARTBEAT"):
+        executed.heartbeat_file = Path(env["HORA_HEARTBEAT"])
+    return executed

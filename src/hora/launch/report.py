@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import signal
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO
 
 from rich.console import Console
@@ -49,7 +51,11 @@ class Report:
             name: [_rendered(console, f"[{rank}]", _COLOURS[rank % len(_COLOURS)]) + " " for rank in range(workers)]
             for name, console in self._consoles.items()
         }
-        self._drawn: IO[str] | None = None  # the terminal whose last line is a progress bar
+        # What stands below the last printed line of a terminal: a worker's progress bar, the launcher's own lines.
+        self._drawn: IO[str] | None = None
+        self._height = 0
+        self._bar = ""
+        self._status: list[str] = []
         self._progress_at: dict[int, float] = {}
 
     def line(self, line: Line) -> None:
@@ -59,10 +65,24 @@ class Report:
             self._print(console, prefix + line.text)
         elif console.is_terminal:
             room = max(0, console.width - len(f"[{line.rank}] ") - 1)
-            self._draw(console, prefix + line.text[:room])
+            self._bar = prefix + line.text[:room]
+            self._draw(console)
         elif time.monotonic() - self._progress_at.get(line.rank, 0.0) >= PROGRESS_SECONDS:
             self._progress_at[line.rank] = time.monotonic()
             self._print(console, prefix + line.text)
+
+    @property
+    def has_terminal(self) -> bool:
+        """Whether lines can stand below the output."""
+        return self._consoles["stderr"].is_terminal
+
+    def status(self, lines: Sequence[str]) -> None:
+        """Draw lines below the output, in place of those before; none takes them away."""
+        console = self._consoles["stderr"]
+        cut = [line[: max(1, console.width - 1)] for line in lines]
+        if cut != self._status or (cut and not self._height):
+            self._status = cut
+            self._draw(console)
 
     def notice(self, text: str) -> None:
         """Print what the launcher has to say."""
@@ -70,8 +90,14 @@ class Report:
         over = _ERASE_LINE if console.is_terminal else ""  # the ^C that the terminal echoes
         self._print(console, over + _rendered(console, f"hora: {text}", "yellow"))
 
-    def verdict(self, result: RunResult, logs: Path | None = None) -> None:
-        """Print which worker failed first, how, what became of the others, and where their logs are, if any failed."""
+    def verdict(
+        self, result: RunResult, logs: Path | None = None, steps: Mapping[int, int] = MappingProxyType({})
+    ) -> None:
+        """Print which worker failed first, how, what became of the others, and where their logs are, if any failed.
+
+        `steps` says by rank how many each had made.
+        """
+        self.status(())
         cause = result.first_failure
         if cause is None:
             return
@@ -79,7 +105,7 @@ class Report:
         out_of_memory = self._memory.explain()  # at each failure, or it would explain a later generation's
         killed_here = cause.signal == signal.SIGKILL and cause.host is None
         how = _how(cause, out_of_memory if killed_here else None)
-        self._rule(f"{cause.who} failed{'' if alone else ' first'}: {how}")
+        self._rule(f"{cause.who} failed{'' if alone else ' first'}: {how}{_after(steps.get(cause.rank))}")
         console = self._consoles["stderr"]
         if cause.traceback:
             self._print(console, cause.traceback)
@@ -89,7 +115,7 @@ class Report:
             self._print(console, "")
         for exit in result.exits:
             if exit is not cause:
-                self._print(console, f"{exit.who}: {_fate(exit, cause)}")
+                self._print(console, f"{exit.who}: {_fate(exit, cause)}{_after(steps.get(exit.rank))}")
         if logs is not None and not alone:
             self._print(console, f"logs of all workers: {logs}")
         if cause.traceback or not alone:
@@ -102,20 +128,33 @@ class Report:
         self._print(console, _rendered(console, start + bar * max(2, console.width - len(start)), "bold red"))
 
     def _print(self, console: Console, text: str) -> None:
-        if self._drawn is not None:
-            _write(self._drawn, _ERASE_LINE)
-            self._drawn = None
+        self._erase()
+        self._bar = ""
         _write(console.file, text + "\n")
 
-    def _draw(self, console: Console, text: str) -> None:
-        self._drawn = console.file
-        _write(self._drawn, _ERASE_LINE + text)
+    def _draw(self, console: Console) -> None:
+        self._erase()
+        lines = [*([self._bar] if self._bar else []), *(_rendered(console, line, "dim") for line in self._status)]
+        if lines:
+            _write(console.file, "\n".join(lines))
+            self._drawn, self._height = console.file, len(lines)
+
+    def _erase(self) -> None:
+        """Take away what stands below the output; it is drawn again with the next look at the workers."""
+        if self._drawn is not None:
+            up = f"\x1b[{self._height - 1}A" if self._height > 1 else ""
+            _write(self._drawn, f"\r{up}\x1b[J")
+            self._drawn, self._height = None, 0
 
 
 def _how(exit: WorkerExit, known: str | None = None) -> str:
     """How it ended, and why: what is known, else the usual reason for such a signal."""
     guess = None if exit.lost else known or _GUESSES.get(exit.signal or 0)
     return f"{exit.how} ({guess})" if guess else exit.how
+
+
+def _after(steps: int | None) -> str:
+    return f", after {steps} step{'' if steps == 1 else 's'}" if steps else ""
 
 
 def _fate(exit: WorkerExit, cause: WorkerExit) -> str:

@@ -68,7 +68,7 @@ class WorkerExit:
     last_line
         The last line of its standard error, if it failed.
     lost
-        Why it is not known how it ended, such as a host that gives no sign of life; else None.
+        Why it was given up, such as a host without a sign of life, or a stall that it caused; else None.
     restarts
         It asked for a new generation, which is no failure.
     """

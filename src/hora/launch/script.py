@@ -8,28 +8,28 @@ import secrets
 import shutil
 import signal
 import sys
-import threading
 import time
 import tokenize
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from importlib.machinery import PathFinder
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import FrameType
 
 from hora.errors import HoraError
 from hora.launch.elastic import Generations
 from hora.launch.generation import run_generation
 from hora.launch.hosts import places
 from hora.launch.job import Job
+from hora.launch.live import Live
 from hora.launch.logs import Logs, log_directory
 from hora.launch.report import Report
 from hora.launch.request import Request, Stage, stage
 from hora.launch.result import Line, RunResult
+from hora.launch.signals import quit_asks, signals_request
 from hora.launch.stop import Stop
+from hora.launch.watch import Watch, patience
 
 # What a script that trains on several workers names, itself or by way of what it reads from its environment.
 _RUNTIMES = (
@@ -48,7 +48,6 @@ _RUNTIMES = (
     "RANK",
     "WORLD_SIZE",
 )
-_ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def run_script(
@@ -62,10 +61,10 @@ def run_script(
     timeout: float | None = None,
     grace: float = 5.0,
 ) -> int:
-    """Run a Python script as N workers, here or on other hosts, and print their output.
+    r"""Run a Python script as N workers, here or on other hosts, and print their output.
 
-    Ctrl-C, SIGTERM and a closed terminal end the workers; a second Ctrl-C kills them at once. Called in another thread
-    than the main one, it leaves signals alone.
+    Ctrl-C, SIGTERM and a closed terminal end the workers; a second Ctrl-C kills them at once. SIGQUIT (Ctrl-\) prints
+    their stacks. Called in another thread than the main one, it leaves signals alone.
 
     Parameters
     ----------
@@ -103,7 +102,7 @@ def run_script(
     stop = Stop()
     paths = [Path.cwd(), *([] if module else [Path(script)])]
     try:
-        with _signals_request(stop), stage(request, paths, _to_stderr) as where:
+        with signals_request(stop), stage(request, paths, _to_stderr) as where:
             size = where.workers if where.bounds is None else where.bounds.most
             report = Report(size, sys.stdout, sys.stderr)
             _advise(script, module, where, size, report)
@@ -116,8 +115,10 @@ def run_script(
 
                 def verdict(result: RunResult) -> None:
                     logs.verdict(result)
-                    report.verdict(result, logs.place)
+                    report.verdict(result, logs.place, watch.steps)
 
+                live = Live(report.status if report.has_terminal else None, report.notice)
+                watch = Watch(patience(), report.notice, live.show, logs.directory)
                 job = Job(
                     [sys.executable, "-u", *(["-m"] if module else []), script, *args],
                     {"HORA_JOB": name, **(env or {})},
@@ -126,8 +127,10 @@ def run_script(
                     timeout=timeout,
                     grace=grace,
                     stop=stop,
+                    watch=watch,
                 )
-                result = _run(where, job, verdict)
+                with quit_asks(watch.ask_for_stacks):
+                    result = _run(where, job, verdict)
                 verdict(result)
     except OSError as error:
         if error.errno not in (errno.EPIPE, errno.EIO):
@@ -139,11 +142,12 @@ def run_script(
 
 def _run(where: Stage, job: Job, verdict: Callable[[RunResult], None]) -> RunResult:
     """Run a job to its end."""
-    if where.bounds is None:
-        return run_generation(where.site, places(where.hosts, where.workers), job)
-    commits = f"/dev/shm/hora-{os.getuid()}-{job.env['HORA_JOB']}"
     with TemporaryDirectory(prefix="hora-") as run_dir:
-        job = replace(job, env={"HORA_RUN_DIR": run_dir, "HORA_COMMIT_DIR": commits, **job.env})
+        job = replace(job, env={"HORA_RUN_DIR": run_dir, **job.env})
+        if where.bounds is None:
+            return run_generation(where.site, places(where.hosts, where.workers), job)
+        commits = f"/dev/shm/hora-{os.getuid()}-{job.env['HORA_JOB']}"
+        job = replace(job, env={"HORA_COMMIT_DIR": commits, **job.env})
         try:
             return Generations(where.site, where.discovery, job, where.bounds, Path(run_dir), verdict).run()
         finally:  # what the workers committed to memory
@@ -200,28 +204,6 @@ def _visible_gpus() -> int:
     known = Path("/proc/driver/nvidia/gpus")
     here = len(list(known.iterdir())) if known.is_dir() else 0
     return here if devices is None else min(here, len([device for device in devices.split(",") if device.strip()]))
-
-
-@contextmanager
-def _signals_request(stop: Stop) -> Iterator[None]:
-    """Let the signals that end this process request the end of the run instead."""
-
-    def request(number: int, frame: FrameType | None) -> None:
-        stop.request(number)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    # What is ignored stays so: under nohup a closed terminal ends nothing.
-    former = {number: signal.getsignal(number) for number in _ENDING_SIGNALS}
-    former = {number: handler for number, handler in former.items() if handler not in (signal.SIG_IGN, None)}
-    for number in former:
-        signal.signal(number, request)
-    try:
-        yield
-    finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)
 
 
 def _to_stderr(notice: str) -> None:

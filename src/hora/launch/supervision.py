@@ -60,6 +60,7 @@ class Supervision:
     def __init__(self, guard: Guard, job: Job, *, elastic: bool) -> None:
         self._guard, self._elastic = guard, elastic
         self._on_line, self._on_notice, self._on_tick = job.on_line, job.on_notice, job.on_tick
+        self._watch = job.watch
         self._timeout, self._grace, self._stop = job.timeout, job.grace, job.stop
         self._patience = seconds("HORA_STRAGGLER_SECONDS", STRAGGLER_SECONDS)
         self._selector = selectors.DefaultSelector()
@@ -80,6 +81,8 @@ class Supervision:
                 self._on_line = self._on_notice = ignore
                 self._end(signal.SIGTERM)
                 self._loop()
+            if self._watch is not None:
+                self._watch.over()
         finally:  # a second exception (Ctrl-C again) cuts the grace short
             for worker in self._running():
                 worker.kill()
@@ -119,6 +122,8 @@ class Supervision:
         while self._running():
             self._read()
             self._on_tick()
+            if self._watch is not None and self._ending is None:
+                self._watch.look(self._workers)
             for worker in self._running():
                 self._look_at(worker)
             self._judge()

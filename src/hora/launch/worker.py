@@ -124,7 +124,13 @@ class Worker:
         self.stopped_at: float | None = None
         self.gone = False
         self._hold = TracebackHold()
+        self._condemned: str | None = None
         self._last_words: deque[str] = deque(maxlen=_LAST_WORDS)
+
+    @property
+    def who(self) -> str:
+        """Which worker in words, such as ``"worker 3 on b"``."""
+        return f"worker {self.rank}" if self._host is None else f"worker {self.rank} on {self._host}"
 
     def read(self, pipe: Pipe, now: float) -> list[Line] | None:
         """Read a chunk; return the lines to show now, None if there was nothing to read."""
@@ -182,6 +188,23 @@ class Worker:
         """Whether it or one of its children is still there."""
         return self._process.group_is_alive()
 
+    def heartbeat(self) -> bytes:
+        """Return the last heartbeat that it wrote, empty if it has written none."""
+        return self._process.heartbeat()
+
+    def state(self) -> str:
+        """Return the letter that Linux has for its state, as far as known."""
+        return self._process.state()
+
+    def stacks(self) -> str:
+        """Return the stacks of its threads, or why they cannot be had; takes some seconds at most."""
+        return self._process.stacks()
+
+    def condemn(self, why: str) -> None:
+        """Kill it as the cause of what is wrong with the others."""
+        self._condemned = why
+        self.sweep(signal.SIGKILL)
+
     def kill(self) -> None:
         """End it and its children at once, heedless of what they have written."""
         self.sweep(signal.SIGKILL)
@@ -219,7 +242,7 @@ class Worker:
             stopped=self.stopped_at is not None,
             failed_at=failed_at if code and by_itself and not restarts else None,
             ended_at=ended_at,
-            lost=self._process.lost,
+            lost=self._process.lost or (self._condemned if code else None),
             restarts=restarts,
             host=self._host,
         )

@@ -11,7 +11,7 @@ import functools
 import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 import torch
@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from torch.utils.data.distributed import DistributedSampler
 
 from hora.errors import HoraError
+from hora.torch import heartbeat
 from hora.torch.exchange import agree
 from hora.torch.objects import broadcast_object
 from hora.torch.reducing import allreduce
@@ -186,10 +187,10 @@ class DealtBatchSampler:
 
 
 class _Walk:
-    """One pass over the global batches; remembers the weights of the slices that it handed out."""
+    """One pass over the global batches; remembers the weight and size of the slices that it handed out."""
 
     def __init__(self, batches: Iterable[Any], stream: Stream, skip: int, *, evaluation: bool) -> None:
-        self.weights: deque[float] = deque()
+        self.slices: deque[tuple[float, int]] = deque()
         self._stream = stream
         self._evaluation = evaluation
         self._rank, self._size = current().rank, current().size
@@ -210,10 +211,10 @@ class _Walk:
             total = len(batch)
             own = batch[total * self._rank // self._size : total * (self._rank + 1) // self._size]
             if len(own) or not total:
-                self.weights.append(self._size * len(own) / total if total else 1.0)
+                self.slices.append((self._size * len(own) / total if total else 1.0, len(own)))
                 return own
             if not self._evaluation:
-                self.weights.append(0.0)
+                self.slices.append((0.0, 0))
                 return batch[:]
 
 
@@ -262,6 +263,9 @@ class _DealtIterator:
 
     def __init__(self, loader: Any, batches: Iterator[Any], walk: _Walk | None, handed: int) -> None:
         self.handed, self.exhausted = handed, False
+        self._of: int | None = None
+        with suppress(TypeError, NotImplementedError):  # a sampler need not know
+            self._of = len(loader.batch_sampler)
         self._loader = loader
         self._batches = batches
         self._walk = walk
@@ -280,14 +284,17 @@ class _DealtIterator:
             raise
         # A subclass whose __iter__ is a generator walks the sampler only now.
         self._walk = self._walk or self._loader.batch_sampler.walk
-        if self._walk is None or not self._walk.weights:
+        if self._walk is None or not self._walk.slices:
             raise HoraError(
                 "hvd.deal()",
                 f"{type(self._loader).__name__} hands out batches that its batch sampler did not make",
                 "Deal a plain DataLoader, or slice each global batch by hvd.rank() where it is made",
             )
-        self._loader.weight = self._walk.weights.popleft()
+        self._loader.weight, samples = self._walk.slices.popleft()
         self.handed += 1
+        sampler = self._loader.batch_sampler
+        if not sampler.evaluation:
+            heartbeat.handed_out(samples, sampler.epoch, self.handed, self._of)
         return batch
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 
+from hora.torch import heartbeat
 from hora.torch.exceptions import HorovodInternalError
 from hora.torch.rendezvous import await_keys
 from hora.torch.world import Members, World, current
@@ -15,7 +16,7 @@ _PATIENCE = timedelta(seconds=1)
 
 @contextmanager
 def engine_errors(what: object, members: Members | None = None) -> Iterator[None]:
-    """Raise what the engine raises inside as HorovodInternalError.
+    """Raise what the engine raises inside as HorovodInternalError; let the launcher know what is waited for.
 
     Parameters
     ----------
@@ -25,7 +26,8 @@ def engine_errors(what: object, members: Members | None = None) -> Iterator[None
         Whose it is; by default all workers'.
     """
     try:
-        yield
+        with heartbeat.waiting(what):
+            yield
     except HorovodInternalError:
         raise
     except RuntimeError as error:

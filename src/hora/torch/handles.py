@@ -15,6 +15,7 @@ from typing import Any
 
 import torch.distributed as dist
 
+from hora.torch import heartbeat
 from hora.torch.calls import Call, decode, encode
 from hora.torch.coordinator import JOIN_KEY, Answer, Ask, Expire, Fail, Go, Join, Joined, Question
 from hora.torch.exceptions import HorovodInternalError
@@ -154,7 +155,9 @@ class Operations:
         operation = self.find(handle)
         del self._by_handle[handle]
         seconds = timeout().total_seconds()
-        if not operation.answered.wait(seconds):
+        with heartbeat.waiting(operation.call):
+            answered = operation.answered.wait(seconds)
+        if not answered:
             key = next((key for key, other in self._by_key.items() if other is operation), JOIN_KEY)
             self._say(operation, Expire(key, seconds))
             if not operation.answered.wait(_GRACE_SECONDS):

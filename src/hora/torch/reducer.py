@@ -19,7 +19,7 @@ import torch
 import torch.distributed as dist
 
 from hora.errors import HoraError
-from hora.torch import engine
+from hora.torch import engine, heartbeat
 from hora.torch.buckets import Bucket
 from hora.torch.compression import Compression, Compressor
 from hora.torch.exceptions import HorovodInternalError
@@ -133,6 +133,7 @@ class Reducer:
     def after_step(self) -> None:
         """Count a step; after the one that was measured, make the buckets anew."""
         self._steps += 1
+        heartbeat.stepped(self._number)
         self.begin_step()
         if self._steps == _MEASURED_STEP:
             self.gradients.rearrange(self._arrivals)

@@ -15,7 +15,7 @@ import torch.distributed as dist
 from torch.distributed import Store  # type: ignore[attr-defined]
 
 from hora.errors import HoraError
-from hora.torch import farewell, wire
+from hora.torch import farewell, heartbeat, wire
 from hora.torch.handles import Operations
 from hora.torch.negotiation import Negotiation
 from hora.torch.objects import share_secret
@@ -52,6 +52,7 @@ def init(comm: Sequence[int] | None = None, process_sets: Iterable[ProcessSet] |
     """
     if is_initialized():
         return
+    heartbeat.start()
     enter(_borrow() if dist.is_initialized() else _join())
     atexit.unregister(_leave_at_exit)
     atexit.register(_leave_at_exit)
@@ -103,9 +104,10 @@ def _join() -> World:
     place = read_place()
     if place is None or place.size == 1:
         return _alone()
-    store = open_store(place)
-    hosts = meet(store, place)
-    group = farewell.remember(connect(store, place))
+    with heartbeat.waiting("hvd.init()"):
+        store = open_store(place)
+        hosts = meet(store, place)
+        group = farewell.remember(connect(store, place))
     among_hosts = across(hosts, place.rank, place.local_rank)
     return _world((place.rank, place.size, place.local_rank, place.local_size, *among_hosts), group, store)
 
