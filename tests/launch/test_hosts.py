@@ -67,11 +67,19 @@ def test_horovodruns_options_mean_the_same():
 
 
 def test_what_has_no_meaning_is_left_out_and_named():
-    line = "--gloo --cycle-time-ms 3 -np 2 --autotune --fusion-threshold-mb 8 --no-stall-check train.py"
+    line = "--gloo --cycle-time-ms 3 -np 2 --autotune --fusion-threshold-mb 8 train.py"
     translation = translate(line.split())
-    assert translation.without_meaning == ("--gloo", "--cycle-time-ms", "--autotune", "--no-stall-check")
+    assert translation.without_meaning == ("--gloo", "--cycle-time-ms", "--autotune")
     expected = "-n 2 --env HORA_BUCKET_MB=8 train.py"
     assert translation.arguments == tuple(expected.split())
+
+
+def test_options_for_stalls_are_variables_of_the_workers():
+    line = "--stall-check-warning-time-seconds 5 --stall-check-shutdown-time-seconds=9 --no-stall-check train.py"
+    expected = (
+        "--env HORA_STALL_SECONDS=5 --env HORA_STALL_SHUTDOWN_SECONDS=9 --env HOROVOD_STALL_CHECK_DISABLE=1 train.py"
+    )
+    assert translate(line.split()).arguments == tuple(expected.split())
 
 
 @pytest.mark.parametrize("line", ["--check-build", "--config-file x train.py", "--cycle-time-ms"])

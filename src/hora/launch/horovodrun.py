@@ -24,12 +24,16 @@ _SPELLINGS = {
 _VARIABLES = {
     "--fusion-threshold-mb": "HORA_BUCKET_MB",
     "--gloo-timeout-seconds": "HORA_TIMEOUT_SECONDS",
+    "--stall-check-warning-time-seconds": "HORA_STALL_SECONDS",
+    "--stall-check-shutdown-time-seconds": "HORA_STALL_SHUTDOWN_SECONDS",
+}
+_FLAGS = {
+    "--stall-check": "HOROVOD_STALL_CHECK_DISABLE=0",
+    "--no-stall-check": "HOROVOD_STALL_CHECK_DISABLE=1",
 }
 # What decides nothing here, with a value and without.
 _VALUES_WITHOUT_MEANING = frozenset(
     [
-        "--stall-check-warning-time-seconds",
-        "--stall-check-shutdown-time-seconds",
         "--timeline-filename",
         "--cycle-time-ms",
         "--cache-capacity",
@@ -64,8 +68,6 @@ _FLAGS_WITHOUT_MEANING = frozenset(
         "--log-without-timestamp",
         "--prefix-output-with-timestamp",
         "--no-timeline-mark-cycles",
-        "--stall-check",
-        "--no-stall-check",
         "--timeline-mark-cycles",
         "--verbose",
     ]
@@ -155,6 +157,8 @@ def translate(arguments: Sequence[str]) -> Translation:
             out += ["--blacklist-cooldown", value(option, 2)[0]]
         elif option in _VARIABLES:
             out += ["--env", f"{_VARIABLES[option]}={value(option)[0]}"]
+        elif option in _FLAGS:
+            out += ["--env", _FLAGS[option]]
         elif option in _VALUES_WITHOUT_MEANING:
             value(option)
             idle.append(option)

@@ -5,6 +5,7 @@ It knows neither tensors nor threads; `negotiation` brings the workers' messages
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -85,7 +86,29 @@ class _Entry:
     """An operation that not all have called yet."""
 
     ranks: Sequence[int]
+    since: float
     calls: dict[int, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Wait:
+    """An operation that some of its workers have called and others have not.
+
+    Attributes
+    ----------
+    key, call
+        Its key, and what the first worker asked for.
+    since
+        When that was, by the coordinator's clock.
+    waiting, missing
+        The workers that have called it, and those that have not.
+    """
+
+    key: str
+    call: Call
+    since: float
+    waiting: Sequence[int]
+    missing: Sequence[int]
 
 
 class Coordinator:
@@ -97,11 +120,16 @@ class Coordinator:
         How many workers there are.
     answer
         Carries an answer to a worker.
+    clock
+        Tells the time, in seconds.
     """
 
-    def __init__(self, size: int, answer: Callable[[int, Answer], None]) -> None:
+    def __init__(
+        self, size: int, answer: Callable[[int, Answer], None], clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._size = size
         self._answer = answer
+        self._clock = clock
         self._entries: dict[str, _Entry] = {}
         # Operations given up, with those who are still to be told.
         self._given_up: dict[str, tuple[str, set[int]]] = {}
@@ -119,10 +147,18 @@ class Coordinator:
         else:
             self._has_left(rank, question.why)
 
-    def missing(self, key: str) -> list[int]:
-        """List the workers that an operation waits for."""
-        entry = self._entries.get(key)
-        return [] if entry is None else [rank for rank in self._present(entry) if rank not in entry.calls]
+    def waits(self) -> list[Wait]:
+        """List the operations that wait for workers."""
+        return [
+            Wait(key, decode(next(iter(entry.calls.values()))), entry.since, sorted(entry.calls), self._missing(entry))
+            for key, entry in self._entries.items()
+        ]
+
+    def give_up(self, key: str, why: str) -> None:
+        """Let an operation fail on the workers that have called it, and on the others once they do."""
+        entry = self._entries[key]
+        self._given_up[key] = (why, set(self._missing(entry)))
+        self._fail(key, entry, why)
 
     def _called(self, rank: int, ask: Ask) -> None:
         """Note a call, and answer it where it was the last."""
@@ -137,7 +173,7 @@ class Coordinator:
         if lost is not None:
             self._answer(rank, Fail(ask.key, f"worker {lost} {self._left[lost]}"))
             return
-        entry = self._entries.setdefault(ask.key, _Entry(ask.ranks))
+        entry = self._entries.setdefault(ask.key, _Entry(ask.ranks, self._clock()))
         entry.calls[rank] = ask.call
         self._settle(ask.key, entry)
 
@@ -160,23 +196,23 @@ class Coordinator:
         possible = call.kind == "barrier" or (call.kind == "allreduce" and call.options["op"] in _JOINABLE_OPS)
         if not joined or possible:
             return ""
-        return (
-            f"{_workers(joined)} joined, and can give zeros to an allreduce with op=Average or Sum only; not to {call}"
-        )
+        who = name_workers(joined)
+        return f"{who} joined, and can give zeros to an allreduce with op=Average or Sum only; not to {call}"
 
     def _present(self, entry: _Entry) -> list[int]:
         """List who has to call an operation: all of its workers that have not joined."""
         return [rank for rank in entry.ranks if rank not in self._joined]
 
+    def _missing(self, entry: _Entry) -> list[int]:
+        """List the workers that an operation waits for."""
+        return [rank for rank in self._present(entry) if rank not in entry.calls]
+
     def _expired(self, rank: int, expire: Expire) -> None:
         """Give up an operation that a worker has waited for too long."""
         entry = self._entries.get(expire.key)
-        if entry is None:
-            return
-        missing = self.missing(expire.key)
-        why = f"{_workers(missing)} did not call it within {expire.seconds:g} s"
-        self._give_up(expire.key, entry, why)
-        self._given_up[expire.key] = (why, set(missing))
+        if entry is not None:
+            missing = name_workers(self._missing(entry))
+            self.give_up(expire.key, f"{missing} did not call it within {expire.seconds:g} s")
 
     def _has_joined(self, rank: int) -> None:
         """Note a worker that is out of data."""
@@ -196,11 +232,11 @@ class Coordinator:
         self._left[rank] = why
         for key, entry in list(self._entries.items()):
             if rank in entry.ranks:
-                self._give_up(key, entry, f"worker {rank} {why}")
+                self._fail(key, entry, f"worker {rank} {why}")
         for other in self._joined:
             self._answer(other, Fail(JOIN_KEY, f"worker {rank} {why} before it joined"))
 
-    def _give_up(self, key: str, entry: _Entry, why: str) -> None:
+    def _fail(self, key: str, entry: _Entry, why: str) -> None:
         """Tell those who have called an operation that it will not be."""
         del self._entries[key]
         for rank in entry.calls:
@@ -215,12 +251,12 @@ def _mismatch(entry: _Entry, texts: Sequence[str], calls: Sequence[Call]) -> str
     if other is None:
         return ""
     asked = [
-        f"{_workers([rank for rank, text in entry.calls.items() if text == own])} {call}"
+        f"{name_workers([rank for rank, text in entry.calls.items() if text == own])} {call}"
         for own, call in zip(texts, calls, strict=True)
     ]
     return f"the workers called different operations: {'; '.join(asked)}{tensor_call.difference(other)}"
 
 
-def _workers(ranks: Sequence[int]) -> str:
+def name_workers(ranks: Sequence[int]) -> str:
     """Name workers."""
     return f"worker{'' if len(ranks) == 1 else 's'} {', '.join(map(str, sorted(ranks)))}"

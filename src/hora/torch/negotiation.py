@@ -11,6 +11,8 @@ other worker, since the engine tells of a worker's end only to who listens to th
 from __future__ import annotations
 
 import json
+import math
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -24,6 +26,7 @@ import torch.distributed as dist
 
 from hora.torch import coordinator
 from hora.torch.coordinator import Answer, Ask, Coordinator, Expire, Join, Leave, Question, Stop
+from hora.torch.stall import Limits, Stalls
 
 _TAG = 1
 _SLOT = 1024
@@ -45,13 +48,23 @@ class Negotiation:
         A Gloo group of all workers that carries nothing else.
     deliver
         Called with each answer for this worker, in one order on all workers.
+    limits
+        How long operations may wait for workers, as worker 0 sees it.
     """
 
-    def __init__(self, rank: int, size: int, group: dist.ProcessGroup, deliver: Callable[[Answer], None]) -> None:
+    def __init__(
+        self,
+        rank: int,
+        size: int,
+        group: dist.ProcessGroup,
+        deliver: Callable[[Answer], None],
+        limits: Limits = Limits(),  # noqa: B008 - it never changes
+    ) -> None:
         self._rank = rank
         self._group = group
         self._deliver = deliver
         self._leaving = False
+        self._left = threading.Event()
         self._told_to_stop: set[int] = set()
         self._sending = threading.Lock()
         # Answers are made, sent and delivered in one order.
@@ -64,6 +77,8 @@ class Negotiation:
         }
         for listener in self._listeners.values():
             listener.start()
+        if rank == 0 and not math.isinf(limits.pause):
+            threading.Thread(target=self._watch, args=(limits,), name="hora watches for stalls", daemon=True).start()
 
     def say(self, question: Question) -> None:
         """Tell worker 0 something.
@@ -98,6 +113,7 @@ class Negotiation:
             if self._rank == 0 and listener.is_alive():
                 self._tell_to_stop(other, f"worker 0 {why}")
         self._join_listeners(_FAREWELL_SECONDS)
+        self._left.set()
         # It knows this object: the two would keep the group until some garbage collection.
         self._coordinator = None
 
@@ -129,6 +145,15 @@ class Negotiation:
                 if isinstance(message, Stop) and message.why.startswith("worker 0 "):
                     self._answer_stop()
                     return
+
+    def _watch(self, limits: Limits) -> None:
+        """Report what waits for too long, until this worker leaves."""
+        stalls = Stalls(limits)
+        while not self._left.wait(limits.pause):
+            with self._answering:
+                lines = [] if self._coordinator is None else stalls.look(self._coordinator, time.monotonic())
+            for line in lines:
+                print(line, file=sys.stderr, flush=True)
 
     def _hear(self, other: int, question: Question) -> None:
         """Have the coordinator take in a question."""

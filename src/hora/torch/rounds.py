@@ -21,6 +21,7 @@ from hora.torch.negotiation import Negotiation
 from hora.torch.objects import share_secret
 from hora.torch.process_sets import ProcessSet, add_process_set, global_process_set
 from hora.torch.rendezvous import across, connect, meet, open_store, read_place
+from hora.torch.stall import read_limits
 from hora.torch.world import Members, World, current, enter, is_initialized, new_group
 
 # How long a worker that is done waits for the others to be done, so that its end breaks no collective of theirs.
@@ -138,9 +139,10 @@ def _world(
 ) -> World:
     """Make the world of several workers, with groups for what is negotiated and for the negotiation."""
     rank, size, *_ = place
+    limits = read_limits()
     members = Members(0, list(range(size)), rank, new_group())
     operations = Operations(wire.give_zeros)
-    negotiation = Negotiation(rank, size, new_group(backend="gloo"), operations.deliver)
+    negotiation = Negotiation(rank, size, new_group(backend="gloo"), operations.deliver, limits)
     world = World(operations, *place, group, store, negotiation, {0: members})
     share_secret(world)
     return world
