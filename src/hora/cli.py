@@ -271,6 +271,38 @@ def run(
 
 
 @app.command()
+def doctor(
+    workers: Annotated[
+        int | None, typer.Option("-n", "--workers", help="How many workers measure; by default one for each GPU, or 2.")
+    ] = None,
+    hosts: Annotated[
+        str | None, typer.Option("-H", "--hosts", metavar="A:4,B:4", help="Hosts and their slots.")
+    ] = None,
+    hostfile: Annotated[Path | None, typer.Option("--hostfile", help="A file with a host on each line.")] = None,
+    interface: Annotated[str | None, typer.Option("--network-interface", help="Of each host, such as eth1.")] = None,
+    ssh_port: Annotated[int | None, typer.Option("--ssh-port", help="Where sshd listens.")] = None,
+    ssh_identity: Annotated[Path | None, typer.Option("--ssh-identity-file", help="The key to log in with.")] = None,
+    json_: Json = False,
+) -> None:
+    """Say what the hosts are, measure what joins their workers, and name what is wrong with them."""
+    from hora.launch.doctor.examination import examine
+    from hora.launch.doctor.report import show
+    from hora.launch.request import Request
+
+    errors = Console(stderr=True)
+    with errors.status("looking", spinner="dots") if errors.is_terminal else _nothing() as status:
+        examination = examine(
+            Request(workers, hosts, hostfile, None, 1, interface, ssh_port, ssh_identity),
+            status.update if status is not None else lambda stage: None,
+        )
+    if json_:
+        _print_json(examination)
+    else:
+        show(examination, Console())
+    raise typer.Exit(examination.status)
+
+
+@app.command()
 def learn(
     lesson: Annotated[int | None, typer.Argument(help="The lesson to open; left out, all.", show_default=False)] = None,
     list_: Annotated[bool, typer.Option("--list", help="List the lessons.")] = False,

@@ -42,8 +42,8 @@ class Hosts:
         self.folder, self.addresses, self.namespace = folder, addresses, namespace
         self.env = {**os.environ, "HORA_SSH": f"ssh -F {folder}/config", "OMP_NUM_THREADS": "1"}
 
-    def start(self, *arguments, **env):
-        command = [*self.namespace, sys.executable, "-m", "hora", "run", *arguments]
+    def start(self, *arguments, verb="run", **env):
+        command = [*self.namespace, sys.executable, "-m", "hora", verb, *arguments]
         return subprocess.Popen(
             command, cwd=self.folder, env={**self.env, **env}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
@@ -134,6 +134,8 @@ def namespaces(tmp_path):
         ]
         hosts = Hosts(tmp_path, addresses, ["ip", "netns", "exec", names[2]])
         hosts.cut = lambda number: ip("-n", names[2], "link", "set", f"to{number}", "down")
+        # What host 1 sends arrives at host 2, whose answers do not come back, as with many a firewall.
+        hosts.deafen = lambda: ip("-n", names[1], "route", "add", "blackhole", "192.0.2.1/32")
         hosts.mend = lambda number: ip("-n", names[2], "link", "set", f"to{number}", "up")
         yield hosts
     finally:
@@ -244,3 +246,21 @@ def test_an_elastic_job_goes_on_without_the_host_that_was_cut_off(namespaces):
     assert job.returncode == 0, err
     assert "[0] done with 1" in out
     assert "generation 1: 1 workers on 192.0.2.1:1" in err
+
+
+def test_the_doctor_measures_between_hosts_and_finds_which_does_not_reach_which(namespaces):
+    def errors():
+        job = namespaces.start("-H", "192.0.2.1:1,192.0.2.2:1", "--json", verb="doctor")
+        out, err = job.communicate(timeout=6 * PATIENCE)
+        assert out, err
+        told = json.loads(out)
+        return told, [finding["found"] for finding in told["findings"] if finding["level"] == "error"]
+
+    told, found = errors()
+    assert found == []
+    assert told["links"]["pairs"][0][2] > 1e6
+    namespaces.deafen()
+    told, found = errors()
+    assert told["links"] is None
+    assert any("192.0.2.1 does not reach 192.0.2.2 at 192.0.2.2, port" in line for line in found)
+    assert any("2 workers cannot work together" in line for line in found)

@@ -23,6 +23,7 @@ from pathlib import Path
 from types import FrameType
 
 from hora import __version__
+from hora.launch.doctor.answers import Answers
 from hora.launch.environment import host_environment, reserved_port
 from hora.launch.frames import FrameReader, Message, frame
 from hora.launch.guard import Guard
@@ -75,6 +76,7 @@ class Agent:
             "touch": self._touch,
             "stacks": self._take_stacks,
             "ping": lambda message: None,
+            **Answers().serve,
         }
 
     def serve(self) -> None:

@@ -115,11 +115,15 @@ class Cluster:
         hosts = list(dict.fromkeys(place.host for place in places))
         prepared: dict[str, Message] = {}
         for host in hosts:
-            request = {"ask": "prepare", "address": self._address(host, hosts), "listens": host is hosts[0]}
+            request = {"ask": "prepare", "address": self.address(host, hosts), "listens": host is hosts[0]}
             answer = self._answers[host.name].connection.ask({**request, "interface": self._interface}, self._patience)
             prepared[host.name] = answer
         first = prepared[hosts[0].name]
         yield Meeting(first["address"], first["port"], {name: one["interface"] for name, one in prepared.items()})
+
+    def ask(self, host: Host, message: Message, timeout: float) -> Message:
+        """Ask a host's agent something; raises HoraError where it does not answer in time, or cannot do it."""
+        return self._answers[host.name].connection.ask(message, timeout)
 
     def starter(self, host: Host) -> Starter:
         """Return what starts a worker on a host."""
@@ -178,7 +182,7 @@ class Cluster:
         if (skew := abs(hello["time"] - time.time())) > self._patience:
             self._on_notice(f"the clock of {host.name} differs by {skew:.0f} s from this host's")
 
-    def _address(self, host: Host, hosts: Sequence[Host]) -> str:
+    def address(self, host: Host, hosts: Sequence[Host]) -> str:
         """Return the address that the other hosts of a generation reach a host by."""
         if len(hosts) == 1:
             return "127.0.0.1"

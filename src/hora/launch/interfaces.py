@@ -33,11 +33,16 @@ def address_of(interface: str) -> str:
     ValueError
         There is no such interface, or it has no address.
     """
-    found = [address for address in (_ipv4(interface), *_ipv6(interface)) if address]
+    found = addresses_of(interface)
     if not found:
         names = ", ".join(name for _number, name in socket.if_nameindex())
         raise ValueError(f"there is no interface {interface} with an address here; there are {names}")
     return found[0]
+
+
+def addresses_of(interface: str) -> list[str]:
+    """Return the addresses of an interface, its IPv4 address first."""
+    return [address for address in (_ipv4(interface), *_ipv6(interface)) if address]
 
 
 def _ipv4(interface: str) -> str | None:

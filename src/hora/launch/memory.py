@@ -59,6 +59,12 @@ class OutOfMemory:
         return f"by the kernel: out of memory{of}"
 
 
+def memory_limit(root: Path = Path("/")) -> int | None:
+    """Return the bytes that this process's control group allows, None where it sets no limit."""
+    limits = [_limit(file) for counter in _counters(root) for file in counter.limits]
+    return limit if (limit := min(limits, default=_UNLIMITED_BYTES)) < _UNLIMITED_BYTES else None
+
+
 def _counters(root: Path) -> list[_Counter]:
     """List the counters that may hold for this process, its own cgroup's first."""
     try:

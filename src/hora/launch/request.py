@@ -13,6 +13,7 @@ from hora.launch.discovery import Discovery, Fixed, Script
 from hora.launch.elastic import Bounds
 from hora.launch.generation import Site
 from hora.launch.hosts import LOCAL, Host, parse_hosts, read_hostfile
+from hora.launch.launcher import Launcher
 from hora.launch.local import OneHost
 from hora.launch.ssh import Ssh
 
@@ -107,21 +108,17 @@ def stage(request: Request, paths: Sequence[Path], on_notice: Callable[[str], No
     HoraError
         The request contradicts itself, or a host of a job that is not elastic cannot be used.
     """
-    given = [name for name in ("hosts", "hostfile", "discovery_script") if getattr(request, name) is not None]
-    if len(given) > 1:
-        raise HoraError("run", "more than one of -H, --hostfile and --host-discovery-script", "Give one of them.")
     with ExitStack() as stack:
-        discovery = _discovery(request, stack)
+        discovery = discovery_of(request, stack)
         slots = sum(host.slots for host in discovery.hosts())
         bounds = _bounds(request, slots) if request.is_elastic else None
         workers = slots if request.workers is None else request.workers
         if request.discovery_script is None and all(host.is_here for host in discovery.hosts()):
             yield Stage(OneHost(), Fixed([Host(LOCAL, slots)]), workers, bounds)
             return
-        launcher = Ssh(request.ssh_port, request.ssh_identity, request.start_timeout)
         cluster = stack.enter_context(
             Cluster(
-                launcher,
+                launcher_of(request),
                 paths=paths,
                 interface=request.interface,
                 on_notice=on_notice,
@@ -134,7 +131,22 @@ def stage(request: Request, paths: Sequence[Path], on_notice: Callable[[str], No
         yield Stage(cluster, discovery, workers, bounds)
 
 
-def _discovery(request: Request, stack: ExitStack) -> Discovery:
+def launcher_of(request: Request) -> Launcher:
+    """Return what starts agents on the hosts of a request."""
+    return Ssh(request.ssh_port, request.ssh_identity, request.start_timeout)
+
+
+def discovery_of(request: Request, stack: ExitStack) -> Discovery:
+    """Return what tells the hosts of a request.
+
+    Raises
+    ------
+    HoraError
+        The request names them in two ways, or in one that cannot be read.
+    """
+    given = [name for name in ("hosts", "hostfile", "discovery_script") if getattr(request, name) is not None]
+    if len(given) > 1:
+        raise HoraError("run", "more than one of -H, --hostfile and --host-discovery-script", "Give one of them.")
     if request.discovery_script is not None:
         return stack.enter_context(Script(request.discovery_script, request.slots_per_host))
     if request.hostfile is not None:
