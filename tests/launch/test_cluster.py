@@ -126,7 +126,8 @@ def test_a_request_to_stop_reaches_all_hosts(cluster):
     assert not any(is_there(pid) for pid in pids)
 
 
-def test_a_worker_of_another_host_that_keeps_the_others_waiting_is_named_with_its_place(cluster, tmp_path):
+def test_a_worker_of_another_host_that_keeps_the_others_waiting_is_named_with_its_place(cluster, tmp_path, monkeypatch):
+    monkeypatch.setattr("hora.launch.watch.OWN_SECONDS", 0.0)
     notices, run_dir = [], tmp_path / "run"
     watch = Watch(Patience(1.0, 4.0), notices.append, lambda vitals: None, tmp_path)
     result, _, _ = cluster(PRETENDING, env={"HORA_RUN_DIR": str(run_dir)}, watch=watch)

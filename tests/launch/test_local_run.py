@@ -149,15 +149,18 @@ def test_an_impatient_user_need_not_wait_for_the_grace_of_the_others(launch):
     code = f"""
 import os, signal, time
 if os.environ["RANK"] == "1":
-    time.sleep(0.2)
+    print("leaves", flush=True)
     raise SystemExit(3)
 signal.signal(signal.SIGINT, signal.SIG_IGN)
 {DEAF}
 """
     stop = Stop()
-    for after in (0.5, 0.6):
-        threading.Timer(after, stop.request, [signal.SIGINT]).start()
-    result, _ = launch(code, 2, stop=stop, grace=60, timeout=30, on_notice=lambda _: None)
+
+    def insist(line):
+        for after in (1.0, 1.1) if line.text == "leaves" else ():
+            threading.Timer(after, stop.request, [signal.SIGINT]).start()
+
+    result, _ = launch(code, 2, stop=stop, grace=60, timeout=30, on_line=insist, on_notice=lambda _: None)
     assert (result.status, result.first_failure.rank, result.stopped_by) == (3, 1, signal.SIGINT)
     assert result.seconds < 10
 

@@ -120,6 +120,7 @@ def test_more_workers_than_gpus_is_only_noted(script, capfd, monkeypatch):
 def test_a_worker_that_keeps_the_others_waiting_is_named_with_its_place_and_ended(script, capfd, monkeypatch):
     monkeypatch.setenv("HORA_STALL_SECONDS", "0.5")
     monkeypatch.setenv("HOROVOD_STALL_SHUTDOWN_TIME_SECONDS", "2")
+    monkeypatch.setattr("hora.launch.watch.OWN_SECONDS", 0.0)
     assert run_script(script(PRETENDING), workers=2) == 137
     told = capfd.readouterr().err
     assert "worker 0 waits in allreduce 'loss'" in told

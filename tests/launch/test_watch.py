@@ -110,9 +110,9 @@ def test_a_stall_is_told_with_the_place_of_the_missing_worker_and_again_after_tw
     workers.said[0]["waiting"] = {"for": "allreduce 'loss'", "seconds": 90.0}
     assert len(watch.through(workers)) == 1
     assert workers.each[1].condemned is None
-    workers.said[0]["waiting"] = {"for": "allreduce 'loss'", "seconds": 121.0}
+    workers.said[0]["waiting"] = {"for": "allreduce 'loss'", "seconds": 126.0}
     assert len(watch.through(workers)) == 2
-    assert workers.each[1].condemned == "killed, as the others had waited for 121 s"
+    assert workers.each[1].condemned == "killed, as the others had waited for 126 s"
     assert workers.each[0].condemned is None
 
 

@@ -22,6 +22,10 @@ SLOW = 1.5
 """A worker whose own computation takes so many times the others' median is said to be slow."""
 
 
+OWN_SECONDS = 5.0
+"""How much longer a stall may take to be ended by the workers themselves, as `hora.torch` ends an operation by name."""
+
+
 @dataclass(frozen=True)
 class Patience:
     """How long workers may wait for each other.
@@ -31,7 +35,7 @@ class Patience:
     told
         Seconds until it is said for whom; 0 for never. It is said again after twice the time, and so on.
     ended
-        Seconds until the worker that the others wait for is killed; 0 for never.
+        Seconds until the worker that the others wait for is killed, `OWN_SECONDS` later; 0 for never.
     """
 
     told: float = 60.0
@@ -125,7 +129,7 @@ class Watch:
         elif stall.seconds >= self._tell_at and self._taking is None:
             self._tell_at = max(2 * self._tell_at, stall.seconds)
             self._take_stacks(workers, stall.text, stall)
-        if stall is not None and 0 < self._patience.ended <= stall.seconds:
+        if stall is not None and 0 < self._patience.ended <= stall.seconds - OWN_SECONDS:
             blamed = workers[stall.blamed]
             blamed.condemn(f"killed, as the others had waited for {stall.seconds:.0f} s")
 
