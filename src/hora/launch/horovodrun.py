@@ -24,17 +24,19 @@ _SPELLINGS = {
 _VARIABLES = {
     "--fusion-threshold-mb": "HORA_BUCKET_MB",
     "--gloo-timeout-seconds": "HORA_TIMEOUT_SECONDS",
+    "--timeline-filename": "HORA_TIMELINE",
     "--stall-check-warning-time-seconds": "HORA_STALL_SECONDS",
     "--stall-check-shutdown-time-seconds": "HORA_STALL_SHUTDOWN_SECONDS",
 }
 _FLAGS = {
+    "--timeline-mark-cycles": "HORA_TIMELINE_MARK_CYCLES=1",
+    "--no-timeline-mark-cycles": "HORA_TIMELINE_MARK_CYCLES=0",
     "--stall-check": "HOROVOD_STALL_CHECK_DISABLE=0",
     "--no-stall-check": "HOROVOD_STALL_CHECK_DISABLE=1",
 }
 # What decides nothing here, with a value and without.
 _VALUES_WITHOUT_MEANING = frozenset(
     [
-        "--timeline-filename",
         "--cycle-time-ms",
         "--cache-capacity",
         "--autotune-log-file",
@@ -67,8 +69,6 @@ _FLAGS_WITHOUT_MEANING = frozenset(
         "--log-with-timestamp",
         "--log-without-timestamp",
         "--prefix-output-with-timestamp",
-        "--no-timeline-mark-cycles",
-        "--timeline-mark-cycles",
         "--verbose",
     ]
 )

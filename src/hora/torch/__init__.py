@@ -44,6 +44,7 @@ from hora.torch.scattering import (
 )
 from hora.torch.sparse import sparse_allreduce_async
 from hora.torch.sync_batch_norm import SyncBatchNorm
+from hora.torch.timeline import start_timeline, stop_timeline
 from hora.torch.wire import Adasum, Average, Max, Min, Product, Sum
 from hora.torch.world import (
     cross_rank,
@@ -124,5 +125,7 @@ __all__ = [
     "shutdown",
     "size",
     "sparse_allreduce_async",
+    "start_timeline",
+    "stop_timeline",
     "synchronize",
 ]

@@ -18,6 +18,7 @@ import torch.distributed as dist
 
 from hora.torch.compression import Compressor
 from hora.torch.engine import count_aliases
+from hora.torch.recording import Span
 
 _ALIGNMENT_BYTES = 64
 _NOTES = 3
@@ -43,12 +44,15 @@ class Bucket:
         How many of them still wait for their gradient in this backward.
     notes
         Three numbers that are averaged along: what the workers must have in common.
+    span
+        What the timeline shows of it, from when it is full until the engine is done.
     """
 
     def __init__(self, named: Sequence[tuple[str, torch.Tensor]], *, sparse_as_dense: bool = False) -> None:
         self.parameters = [parameter for _, parameter in named]
         self.pending = 0
         self.notes: tuple[float, ...] = (0.0,) * _NOTES
+        self.span: Span | None = None
         self._names = [name for name, _ in named]
         self._sparse_as_dense = sparse_as_dense
         self._work: dist.Work | None = None
@@ -62,8 +66,8 @@ class Bucket:
         more = len(self._names) - 6
         return f"reducing the gradients of {', '.join(self._names[:6])}" + (f" and {more} more" if more > 0 else "")
 
-    def launch(self, group: dist.ProcessGroup, prescale: float, compression: type[Compressor]) -> None:
-        """Take the gradients in, and start to sum the bucket over the workers, times `prescale`."""
+    def launch(self, group: dist.ProcessGroup, prescale: float, compression: type[Compressor]) -> dist.Work:
+        """Take the gradients in, and start to sum the bucket over the workers, times `prescale`; return what runs."""
         fresh = [index for index in range(len(self.parameters)) if not self._in_place(index)]
         if fresh and (self._kept(fresh) or not _alike(self.parameters[0], self._flat)):
             # The script keeps gradients of an earlier backward, which must not change under its hands, or it has moved
@@ -73,7 +77,9 @@ class Bucket:
         self._fill(fresh, prescale)
         self._wire, _ = compression.compress(self._flat)
         wire = torch.view_as_real(self._wire) if self._wire.is_complex() else self._wire
-        self._work = dist.all_reduce(wire, group=group, async_op=True)
+        work: dist.Work = dist.all_reduce(wire, group=group, async_op=True)
+        self._work = work
+        return work
 
     def finish(self, postscale: float) -> list[torch.Tensor]:
         """Wait for the sum, times `postscale`, and point the gradients at it.

@@ -40,6 +40,14 @@ class Join:
 
 
 @dataclass(frozen=True)
+class Trace:
+    """What a worker has recorded for the timeline, a line of JSON for each event; whether nothing follows."""
+
+    lines: Sequence[str]
+    last: bool
+
+
+@dataclass(frozen=True)
 class Leave:
     """A worker leaves the world, or is lost; `why` completes "worker 1 ..."."""
 
@@ -75,6 +83,14 @@ class Stop:
     """Worker 0 answers no more; `why` is what the operations in flight fail with."""
 
     why: str
+
+
+@dataclass(frozen=True)
+class Record:
+    """Workers are to record for the timeline, or no more."""
+
+    on: bool
+    mark_cycles: bool = False
 
 
 Question = Ask | Expire | Join | Leave

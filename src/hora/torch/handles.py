@@ -20,6 +20,7 @@ from hora.torch.calls import Call, decode, encode
 from hora.torch.coordinator import JOIN_KEY, Answer, Ask, Expire, Fail, Go, Join, Joined, Question
 from hora.torch.exceptions import HorovodInternalError
 from hora.torch.failure import engine_errors
+from hora.torch.recording import Span, recording
 from hora.torch.rendezvous import timeout
 from hora.torch.world import Members, current
 
@@ -45,6 +46,8 @@ class Operation:
         Set when the workers have agreed, or cannot.
     error
         Why they cannot, or why the engine would not start.
+    span
+        What the timeline shows of it, where there is one.
     """
 
     call: Call
@@ -55,19 +58,34 @@ class Operation:
     calls: Calls = ()
     works: Sequence[dist.Work] = ()
     error: str = ""
+    span: Span | None = None
+
+    def begin(self, handle: int) -> None:
+        """Let the timeline show it, where there is one."""
+        record = recording()
+        if record is not None:
+            kind, name = self.call.kind, self.call.name
+            self.span = record.begin(f"{kind}.{name or f'noname.{handle}'}", kind, call=str(self.call))
+            self.span.phase(f"NEGOTIATE_{kind.upper()}")
 
     def go(self, calls: Calls) -> None:
         """Start it on the engine."""
         self.calls = calls
+        if self.span is not None:
+            self.span.phase(self.call.kind.upper())
         try:
             self.works = [work for work in self.launch(calls) if work is not None]
         except RuntimeError as error:
             self.error = str(error)
+        if self.span is not None:
+            self.span.end_after(self.works)
         self.answered.set()
 
     def fail(self, why: str) -> None:
         """Have whoever waits for it raise."""
         self.error = why
+        if self.span is not None:
+            self.span.end(why)
         self.answered.set()
 
 
@@ -104,6 +122,7 @@ class Operations:
             self._by_handle[handle] = operation
             if members.size > 1:
                 self._by_key[key] = operation
+        operation.begin(handle)
         if members.size == 1:
             operation.go([operation.call])
         else:
@@ -172,6 +191,9 @@ class Operations:
 
     def _go(self, go: Go) -> None:
         """Start what all have agreed on."""
+        record = recording()
+        if record is not None:
+            record.mark_cycle()
         calls = [decode(text) for text in go.calls]
         whose = [None if index is None else calls[index] for index in go.whose]
         operation = self._by_key.pop(go.key, None)

@@ -20,6 +20,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+from hora.torch.recording import recording
+
 SECONDS = 0.5
 """How often it is written."""
 
@@ -52,7 +54,11 @@ def waiting(what: object) -> Iterator[None]:
         yield
     finally:
         del _waits[thread]
-        _waited += time.monotonic() - since
+        seconds = time.monotonic() - since
+        _waited += seconds
+        record = recording()
+        if record is not None:
+            record.waited(str(what), seconds)
 
 
 def stepped(optimizer: int) -> None:

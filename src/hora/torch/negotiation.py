@@ -24,8 +24,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from hora.torch import coordinator
-from hora.torch.coordinator import Answer, Ask, Coordinator, Expire, Join, Leave, Question, Stop
+from hora.torch import coordinator, timeline
+from hora.torch.coordinator import Answer, Ask, Coordinator, Expire, Join, Leave, Question, Record, Stop, Trace
 from hora.torch.stall import Limits, Stalls
 
 _TAG = 1
@@ -80,7 +80,7 @@ class Negotiation:
         if rank == 0 and not math.isinf(limits.pause):
             threading.Thread(target=self._watch, args=(limits,), name="hora watches for stalls", daemon=True).start()
 
-    def say(self, question: Question) -> None:
+    def say(self, question: Question | Trace) -> None:
         """Tell worker 0 something.
 
         Raises
@@ -88,11 +88,16 @@ class Negotiation:
         RuntimeError
             Worker 0 is gone.
         """
-        if self._coordinator is None:
+        if self._coordinator is None or isinstance(question, Trace):
             self._send(0, question)
         else:
             with self._answering:
                 self._coordinator.hear(self._rank, question)
+
+    def tell_others(self, order: Record) -> None:
+        """Tell all other workers something, as worker 0."""
+        for other in self._listeners:
+            self._carry(other, order)
 
     def leave(self, patience: float, why: str) -> None:
         """End the listeners, so that none wakes while the interpreter ends.
@@ -133,6 +138,10 @@ class Negotiation:
                 return
             if isinstance(message, Ask | Expire | Join):
                 self._hear(other, message)
+            elif isinstance(message, Trace):
+                timeline.take(message)
+            elif isinstance(message, Record):
+                timeline.obey(message, self._rank, self)
             elif isinstance(message, Leave):
                 self._hear(other, message)
                 self._tell_to_stop(other, "")
@@ -182,16 +191,16 @@ class Negotiation:
             self._told_to_stop.add(other)
         self._carry(other, Stop(why))
 
-    def _carry(self, rank: int, answer: Answer) -> None:
+    def _carry(self, rank: int, answer: Answer | Record) -> None:
         """Bring an answer to a worker."""
-        if rank == self._rank:
+        if rank == self._rank and not isinstance(answer, Record):
             self._deliver(answer)
             return
         # Where that worker is gone, its listener finds out.
         with suppress(RuntimeError):
             self._send(rank, answer)
 
-    def _send(self, rank: int, message: Question | Answer) -> None:
+    def _send(self, rank: int, message: Question | Answer | Trace | Record) -> None:
         """Send a message."""
         data = json.dumps([type(message).__name__, asdict(message)]).encode()
         slot = bytearray(len(data).to_bytes(_PREFIX, "little") + data[: _SLOT - _PREFIX].ljust(_SLOT - _PREFIX, b"\0"))

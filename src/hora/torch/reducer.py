@@ -26,6 +26,7 @@ from hora.torch.exceptions import HorovodInternalError
 from hora.torch.failure import engine_errors
 from hora.torch.gradients import Gradients
 from hora.torch.process_sets import ProcessSet, global_process_set
+from hora.torch.recording import recording
 from hora.torch.sparse import mean_sparse
 from hora.torch.wire import Average, Sum
 from hora.torch.world import current
@@ -134,6 +135,9 @@ class Reducer:
         """Count a step; after the one that was measured, make the buckets anew."""
         self._steps += 1
         heartbeat.stepped(self._number)
+        record = recording()
+        if record is not None:
+            record.mark(f"step {self._steps} of optimizer {self._number}")
         self.begin_step()
         if self._steps == _MEASURED_STEP:
             self.gradients.rearrange(self._arrivals)
@@ -176,6 +180,8 @@ class Reducer:
             bucket = self.gradients.bucket_of(parameter)
             if bucket is not None:
                 bucket.pending -= 1
+                if bucket.pending == 0 and recording() is not None:
+                    self._show(bucket, "QUEUE")
             if self._early:
                 buckets = self.gradients.buckets
                 while self._launched < len(buckets) and buckets[self._launched].pending <= 0:
@@ -266,10 +272,26 @@ class Reducer:
             newly_trained = len(self.gradients.newly_trained())
             bucket.notes = (self._reductions % _NOTE_MODULUS, self._steps % _NOTE_MODULUS, newly_trained)
         size, predivide = self.gradients.members.size, self._settings.predivide
+        prescale = 1 / (size if predivide == 1.0 else predivide)
+        self._show(bucket, "ALLREDUCE")
         with engine_errors(bucket, self.gradients.members):
-            bucket.launch(
-                self.gradients.group, 1 / (size if predivide == 1.0 else predivide), self._settings.compression
-            )
+            work = bucket.launch(self.gradients.group, prescale, self._settings.compression)
+        if bucket.span is not None:
+            bucket.span.end_after([work])
+            bucket.span = None
+
+    def _show(self, bucket: Bucket, phase: str) -> None:
+        """Let the timeline show a phase of a bucket, where there is one."""
+        record = recording()
+        if record is None:
+            return
+        if bucket.span is None:
+            place = self.gradients.buckets.index(bucket)
+            name = f"gradients.bucket {place} of optimizer {self._number}"
+            bucket.span = record.begin(name, "gradients", step=self._steps + 1, what=str(bucket))
+        bucket.span.phase(phase)
+        if phase == "ALLREDUCE":
+            record.mark_cycle()
 
     def _finish_launched(self) -> None:
         """Wait for the buckets that were launched; parameters whose gradients prove sparse leave their bucket."""

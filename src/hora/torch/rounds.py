@@ -15,7 +15,7 @@ import torch.distributed as dist
 from torch.distributed import Store  # type: ignore[attr-defined]
 
 from hora.errors import HoraError
-from hora.torch import farewell, heartbeat, wire
+from hora.torch import farewell, heartbeat, timeline, wire
 from hora.torch.handles import Operations
 from hora.torch.negotiation import Negotiation
 from hora.torch.objects import share_secret
@@ -67,6 +67,7 @@ def init(comm: Sequence[int] | None = None, process_sets: Iterable[ProcessSet] |
             )
         for each in () if process_sets is None or isinstance(process_sets, str) else process_sets:
             add_process_set(each)
+        timeline.start_as_told()
     except (HoraError, ValueError):
         shutdown()
         raise
@@ -85,9 +86,10 @@ def shutdown() -> None:
 
 def _leave(world: World, patience: float) -> None:
     """Stop agreeing with the others on operations."""
-    if world.negotiation is not None:
-        world.negotiation.leave(patience, "has left: its script ended, or called hvd.shutdown()")
-        world.operations.close("Hora was shut down")
+    with timeline.ending():
+        if world.negotiation is not None:
+            world.negotiation.leave(patience, "has left: its script ended, or called hvd.shutdown()")
+            world.operations.close("Hora was shut down")
 
 
 def _leave_at_exit() -> None:
