@@ -53,6 +53,11 @@ def tinted(value: Value, spread: Spread) -> Value:
     return value if spread.alike else replace(value, spread=join_spreads(value.spread, spread))
 
 
+def parting(*values: Value) -> Spread:
+    """Give what makes one worker go through some values more often than another."""
+    return next((value.spread for value in values if value.spread.kind is Kind.OWN), ALIKE)
+
+
 def elements(walk: Walk, value: Value, node: ast.AST) -> tuple[Value, frozenset[Loader]]:
     """Give what iterating over a value hands out, and the loaders that it draws from."""
     if value.items is not None:

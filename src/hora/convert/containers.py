@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from hora.convert import access
 from hora.convert.arguments import Arguments, literal
 from hora.convert.memory import ANY
-from hora.convert.spread import ZERO, mixed
+from hora.convert.spread import ALIKE, ZERO, mixed
+from hora.convert.spread import join as join_spreads
 from hora.convert.values import UNKNOWN, Box, Frame, Loader, Named, Stream, Value, join, of, tensor
 
 if TYPE_CHECKING:
@@ -59,29 +60,33 @@ def _box(walk: Walk, node: ast.expr, pairs: list[tuple[str | None, ast.expr]]) -
 def collected(walk: Walk, node: ast.ListComp | ast.SetComp | ast.GeneratorExp | ast.DictComp) -> Value:
     """Give what a comprehension collects."""
     drawn: frozenset[Loader] = frozenset()
+    parted = ALIKE
     loops = walk.loops
     with walk.inside(Frame(node, walk.context), walk.context, walk.frame):
         for part in node.generators:
-            element, loaders = access.elements(walk, walk.value(part.iter), part.iter)
+            iterated = walk.value(part.iter)
+            parted = join_spreads(parted, access.parting(iterated))
+            element, loaders = access.elements(walk, iterated, part.iter)
             walk.loops = (*walk.loops, (node, walk.context)) if loaders else walk.loops
             walk.draw(node, loaders)
             drawn |= loaders
             walk.assign(part.target, element)
             for test in part.ifs:
                 walk.value(test)
-        if isinstance(node, ast.DictComp):
-            walk.value(node.key)
-        value = walk.value(node.value if isinstance(node, ast.DictComp) else node.elt)
+        with walk.decided(parted):
+            if isinstance(node, ast.DictComp):
+                walk.value(node.key)
+            value = walk.value(node.value if isinstance(node, ast.DictComp) else node.elt)
     walk.loops = loops
     if isinstance(node, ast.GeneratorExp):
-        return of(Stream(node, walk.context, value, drawn))
+        return Value(parted, frozenset({Stream(node, walk.context, value, drawn)}))
     if drawn and value.spread.local:
         value = tensor(mixed("HR601", "values of all batches are collected in a list", node, value.spread))
     box = Box(node, walk.context)
     walk.state.forget(box)
     walk.state.set(box, ANY, value)
     walk.facts.bind(box, ANY, value)
-    return of(box)
+    return Value(parted, frozenset({box}))
 
 
 def counter(walk: Walk, arguments: Arguments) -> Value:

@@ -113,27 +113,33 @@ def _sequence(walk: Walk, arguments: Arguments, first: Value, spread: Spread) ->
         walk.draw(arguments.node, loaders)
         return tensor(mixed("HR601", "all batches are collected in a list", arguments.node, element.spread))
     if loaders:
-        return of(Stream(arguments.node, walk.context, element, loaders))
+        return _stream(walk, arguments, element, loaders)
     if first.only(Stream) and name == "iter":
         return first
     box = Box(arguments.node, walk.context)
     walk.state.forget(box)
     walk.state.set(box, ANY, element)
     walk.facts.bind(box, ANY, element)
-    return of(box)
+    return Value(access.parting(first), frozenset({box}))
+
+
+def _stream(walk: Walk, arguments: Arguments, element: Value, loaders: frozenset[Loader] = frozenset()) -> Value:
+    """Give a stream, which ends as early as what it is made of."""
+    thing = Stream(arguments.node, walk.context, element, loaders)
+    return Value(access.parting(*arguments.values), frozenset({thing}))
 
 
 def streamed(walk: Walk, arguments: Arguments, value: Value, wrap: Callable[[Value], Value] | None = None) -> Value:
     """Give a stream over the elements of a value."""
     element, loaders = access.elements(walk, value, arguments.node)
-    return of(Stream(arguments.node, walk.context, wrap(element) if wrap else element, loaders))
+    return _stream(walk, arguments, wrap(element) if wrap else element, loaders)
 
 
 def chained(walk: Walk, arguments: Arguments) -> Value:
     """Give a stream over several values, one after the other."""
     parts = [access.elements(walk, value, arguments.node) for value in arguments.values]
     loaders: frozenset[Loader] = frozenset().union(*(drawn for _, drawn in parts))
-    return of(Stream(arguments.node, walk.context, either(element for element, _ in parts), loaders))
+    return _stream(walk, arguments, either(element for element, _ in parts), loaders)
 
 
 def _enumerate(walk: Walk, arguments: Arguments, first: Value, spread: Spread) -> Value:
@@ -145,7 +151,7 @@ def _zip(walk: Walk, arguments: Arguments, first: Value, spread: Spread) -> Valu
     """Give a stream over several values at once."""
     parts = [access.elements(walk, value, arguments.node) for value in arguments.values]
     loaders: frozenset[Loader] = frozenset().union(*(drawn for _, drawn in parts))
-    return of(Stream(arguments.node, walk.context, Value(items=tuple(element for element, _ in parts)), loaders))
+    return _stream(walk, arguments, Value(items=tuple(element for element, _ in parts)), loaders)
 
 
 def _next(walk: Walk, arguments: Arguments, first: Value, spread: Spread) -> Value:
@@ -170,7 +176,7 @@ def _map(walk: Walk, arguments: Arguments, first: Value, spread: Spread) -> Valu
     ]
     spreads = [walk.state.deep_spread(element) for element, _ in parts]
     result = either(made) if made else tensor(nonlinear(tuple(spreads), arguments.node, "map()"))
-    return of(Stream(arguments.node, walk.context, result, frozenset().union(*(drawn for _, drawn in parts))))
+    return _stream(walk, arguments, result, frozenset().union(*(drawn for _, drawn in parts)))
 
 
 def _range(walk: Walk, arguments: Arguments, first: Value, spread: Spread) -> Value:
@@ -184,7 +190,7 @@ def _range(walk: Walk, arguments: Arguments, first: Value, spread: Spread) -> Va
     if any(value.sized for value in arguments.values[:2]):
         bound = mixed("HR207", "a loop runs over the batch size that the loader was given", arguments.node)
     element = tensor(ALIKE if bound.kind is Kind.ZERO else bound, number=True)
-    return of(Stream(arguments.node, walk.context, element))
+    return _stream(walk, arguments, element)
 
 
 def _super(walk: Walk, arguments: Arguments, first: Value, spread: Spread) -> Value:
