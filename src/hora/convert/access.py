@@ -6,7 +6,7 @@ import ast
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hora.convert import calls, networks, shapes, tensors
+from hora.convert import calls, choices, networks, shapes, tensors
 from hora.convert.arguments import literal
 from hora.convert.memory import ANY, either
 from hora.convert.spread import ALIKE, ENTRIES, Kind, Spread, mixed
@@ -153,6 +153,8 @@ def _attribute_of(walk: Walk, thing: Thing, name: str, node: ast.AST) -> Value:
         return held
     if isinstance(thing, Named):
         return of(Named(f"{thing.name}.{name}"))
+    if isinstance(thing, Package) and name == "__dict__":
+        return of(thing)
     if isinstance(thing, Package):
         return walk.state.get(thing.frame, name) or _submodule(walk, thing, name)
     if isinstance(thing, Instance | Super | Class):
@@ -261,6 +263,10 @@ def subscript(walk: Walk, node: ast.Subscript) -> Value:
         elif isinstance(thing, Module):
             found.append(
                 walk.state.element(thing, name) if walk.state.held(thing) else of(Module(node, walk.context, "part"))
+            )
+        elif isinstance(thing, Package):
+            found.append(
+                _attribute_of(walk, thing, place, node) if isinstance(place, str) else choices.of_module(walk, thing)
             )
         elif isinstance(thing, Batch):
             found.append(tensor(replace(receiver.spread, axis=0 if receiver.spread.kind is Kind.ROWS else None)))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hora.convert import access, calls, library
+from hora.convert import access, calls, choices, library
 from hora.convert.arguments import Arguments
 from hora.convert.memory import ANY, either
 from hora.convert.spread import ALIKE, ENTRIES, Kind, Spread, mixed, nonlinear, older, text
@@ -21,6 +21,7 @@ from hora.convert.values import (
     Loader,
     Named,
     Output,
+    Package,
     Parameters,
     Shape,
     Stream,
@@ -213,6 +214,8 @@ def _getattr(walk: Walk, arguments: Arguments, first: Value, spread: Spread) -> 
     if isinstance(name, str):
         return access.attribute(walk, first, name, arguments.node)
     for thing in first.things:
+        if isinstance(thing, Package):
+            return choices.of_module(walk, thing)
         if isinstance(thing, Named):
             return of(Named(f"{thing.name}.{'Optimizer' if thing.name == 'torch.optim' else 'something'}"))
     return UNKNOWN

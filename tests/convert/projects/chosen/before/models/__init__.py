@@ -1,0 +1,2 @@
+from .small import *
+from .big import small_wide, Wide
