@@ -47,6 +47,7 @@ def sums_of_schedules(vector):
     return found
 
 
+@pytest.mark.slow
 def test_schedules_run_on_real_workers(pool):
     vector = [1.0, 2.0, 3.0, 4.0, 5.0]
     for found in pool.run(sums_of_schedules, vector, size=3, timeout=150):

@@ -91,6 +91,7 @@ def test_statistics_that_drift_in_the_replay_are_named(broken):
     assert (result.first_difference.quantity, result.first_difference.tensor) == ("buffer", "1.running_mean")
 
 
+@pytest.mark.slow
 def test_no_loader_for_the_training(broken):
     assert assert_equivalent(WHOLE, WHOLE_CONVERTED, workers=3, steps=8).steps == 8
     script = broken(WHOLE_CONVERTED.read_text(), "inputs[own]), targets[own]", "inputs[own][:3]), targets[own][:3]")

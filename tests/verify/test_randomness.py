@@ -55,6 +55,7 @@ def test_a_set_that_is_worker_0s(edited):
     assert (result.verdict, result.remarks) == ("equivalent", ()), result.why
 
 
+@pytest.mark.slow
 def test_a_set_that_each_worker_orders_for_itself(edited):
     result = verify(WORDS, edited(WORDS, "sorted(set(words))", "list(set(words))"), steps=4)
     assert (result.verdict, result.cause) == ("not-equivalent", "HR502")

@@ -85,6 +85,7 @@ def test_a_loss_that_is_divided_once_more_is_told_by_its_factor(edited):
     assert result.why.endswith("every gradient that differs is 1/2 of one worker's")
 
 
+@pytest.mark.slow
 def test_an_optimizer_of_fewer_parameters_is_told(edited):
     broken = edited(CONVERTED, ("SGD(model.parameters()", "SGD(list(model.parameters())[1:]"))
     result = verify(TINY, broken, workers=2, steps=8)
@@ -92,6 +93,7 @@ def test_an_optimizer_of_fewer_parameters_is_told(edited):
     assert result.why.startswith("step 0 updates 3 parameters of optimizer 0, where one worker's updates 4")
 
 
+@pytest.mark.slow
 def test_a_rate_that_is_another_on_one_worker(edited):
     own = "        optimizer.param_groups[0]['lr'] *= 1 + hvd.rank()\n        optimizer.step()\n"
     result = verify(TINY, edited(CONVERTED, ("        optimizer.step()\n", own)), workers=2, steps=8)

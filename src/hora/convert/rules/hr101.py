@@ -11,7 +11,7 @@ from hora.convert.imports import among, modules_of
 from hora.convert.program import Program, imported
 from hora.convert.runtime import NAME
 from hora.convert.source import Source
-from hora.convert.values import Function, Named
+from hora.convert.values import Context, Function, Named
 
 CODE = "HR101"
 TITLE = "the runtime is initialised first"
@@ -48,7 +48,7 @@ def detect(program: Program) -> list[Finding]:
     edits: list[Edit] = []
     if imported(program.source.tree) != program.runtime:
         edits.append(imports_it(program, program.source))
-    first = _trains_when_imported(program)
+    first = _begins_when_imported(program)
     if edits and first is not None:
         edits = [insert_before(program.source, first, [f"import {NAME} as {program.runtime}", ""])]
     if not any(program.calls_of(f"{NAME}.init")):
@@ -114,10 +114,12 @@ def _imports_end(program: Program) -> int:
     return next(iter(of_torch), imports[-1][0] + 1 if imports else 0)
 
 
-def _trains_when_imported(program: Program) -> ast.stmt | None:
-    """Give the statement of the script that imports a module which trains while it is imported."""
-    for backward in program.backwards:
-        outermost = next(iter(backward.place.context), backward.node)
+def _begins_when_imported(program: Program) -> ast.stmt | None:
+    """Give the statement of the script that imports a module which, while it is imported, trains or makes a loader."""
+    begins: list[tuple[Context, ast.AST]] = [(one.place.context, one.node) for one in program.backwards]
+    begins += [(loader.context, loader.site) for loader in program.training_loaders]
+    for context, node in begins:
+        outermost = next(iter(context), node)
         if program.own(outermost):
             continue
         reached = list(program.facts.places)
