@@ -229,6 +229,9 @@ def run(
     interface: Annotated[str | None, typer.Option("--network-interface", help="Of each host, such as eth1.")] = None,
     ssh_port: Annotated[int | None, typer.Option("--ssh-port", help="Where sshd listens.")] = None,
     ssh_identity: Annotated[Path | None, typer.Option("--ssh-identity-file", help="The key to log in with.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output-filename", metavar="DIR", help="Write DIR/rank.N/stdout and stderr.")
+    ] = None,
     start_timeout: Annotated[float, typer.Option("--start-timeout", help="Seconds for a host to answer.")] = 30.0,
     env: Annotated[
         list[str] | None, typer.Option("--env", metavar="NAME=VALUE", help="A variable for all workers; repeatable.")
@@ -266,6 +269,7 @@ def run(
         module=module,
         request=request,
         env={name: value for name, _, value in variables},
+        output=output,
     )
     raise typer.Exit(status)
 

@@ -135,3 +135,17 @@ def test_a_wait_that_is_no_number_is_refused(script, monkeypatch):
     monkeypatch.setenv("HORA_STALL_SECONDS", "soon")
     with pytest.raises(HoraError, match="HORA_STALL_SECONDS"):
         run_script(script("pass"), workers=1)
+
+
+def test_output_is_written_where_horovodrun_writes_it(script, capfd, tmp_path):
+    code = "import os\nprint('out', os.environ['RANK'])\nassert os.environ['RANK'] == '0'"
+    assert run_script(script(code), workers=2, output=tmp_path / "out") == 1
+    files = {str(path.relative_to(tmp_path)): path.read_text() for path in sorted((tmp_path / "out").rglob("std*"))}
+    assert files["out/rank.0/stdout"] == "out 0\n"
+    assert files["out/rank.1/stdout"] == "out 1\n"
+    assert files["out/rank.1/stderr"].splitlines()[-1] == "AssertionError"
+
+
+def test_an_output_directory_that_cannot_be_made_is_refused(script):
+    with pytest.raises(HoraError, match="--output-filename"):
+        run_script(script("pass"), workers=1, output=Path("/dev/null/x"))

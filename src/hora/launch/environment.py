@@ -77,15 +77,15 @@ def host_environment(local_size: int, env: Mapping[str, str]) -> dict[str, str]:
     return variables
 
 
-def seconds(name: str, default: float) -> float:
-    """Read a variable that holds seconds.
+def seconds(name: str, default: float, env: Mapping[str, str] = os.environ) -> float:
+    """Read a variable that holds seconds, by default of this process's environment.
 
     Raises
     ------
     HoraError
         It holds something else.
     """
-    setting = os.environ.get(name, str(default))
+    setting = env.get(name, str(default))
     try:
         return float(setting)
     except ValueError:

@@ -79,10 +79,6 @@ _NO_BUILD = (
 _ELSEWHERE = {
     "--check-build": _NO_BUILD,
     "-cb": _NO_BUILD,
-    "--output-filename": (
-        "it writes no files there",
-        "Each worker's log is kept under ~/.local/state/hora/runs (XDG_STATE_HOME).",
-    ),
     "--config-file": ("it reads no such file", "Give its entries as options."),
 }
 # Options of `hora run` that take a value; the word after one is not the script.
@@ -106,6 +102,7 @@ _VALUED = frozenset(
         "--ssh-identity-file",
         "--start-timeout",
         "--env",
+        "--output-filename",
     ]
 )
 

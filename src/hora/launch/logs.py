@@ -12,8 +12,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import IO
 
+from hora.launch.line_files import LineFiles
 from hora.launch.result import Line, RunResult
 
 KEPT_RUNS = 20
@@ -33,9 +33,7 @@ class Logs:
 
     def __init__(self, directory: Path, on_notice: Callable[[str], None]) -> None:
         self.directory = directory
-        self._on_notice = on_notice
-        self._files: dict[int, IO[str]] = {}
-        self._broken = False
+        self._files = LineFiles(lambda error: on_notice(f"the workers' logs in {directory} are not written: {error}"))
         self._held: int | None = None
 
     def __enter__(self) -> Logs:
@@ -45,25 +43,20 @@ class Logs:
             for old in sorted(self.directory.parent.iterdir())[:-KEPT_RUNS]:
                 _remove(old)
         except OSError as error:
-            self._give_up(error)
+            self._files.give_up(error)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        files, self._files = self._files, {}
-        for file in files.values():
-            try:
-                file.close()
-            except OSError as failure:
-                self._give_up(failure)
+        self._files.close()
         if self._held is not None:
             os.close(self._held)
 
     @property
     def place(self) -> Path | None:
         """The directory; None where the files are not whole."""
-        return None if self._broken or not self._files else self.directory
+        return self.directory if self._files.whole else None
 
     def line(self, line: Line) -> None:
         """Write a worker's line; a progress bar's states are left out save the last."""
@@ -77,20 +70,7 @@ class Logs:
                 self._write(exit.rank, exit.traceback)
 
     def _write(self, rank: int, text: str) -> None:
-        if self._broken:
-            return
-        try:
-            if rank not in self._files:
-                path = self.directory / f"worker-{rank}.log"
-                self._files[rank] = path.open("a", encoding="utf-8", errors="replace", buffering=1)
-            self._files[rank].write(text + "\n")
-        except OSError as error:
-            self._give_up(error)
-
-    def _give_up(self, error: OSError) -> None:
-        if not self._broken:
-            self._broken = True
-            self._on_notice(f"the workers' logs in {self.directory} are not written: {error.strerror}")
+        self._files.write(self.directory / f"worker-{rank}.log", text)
 
 
 def _hold(directory: Path, kind: int) -> int | None:

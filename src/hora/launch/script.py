@@ -12,6 +12,7 @@ import time
 import tokenize
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from importlib.machinery import PathFinder
 from pathlib import Path
@@ -24,6 +25,7 @@ from hora.launch.hosts import places
 from hora.launch.job import Job
 from hora.launch.live import Live
 from hora.launch.logs import Logs, log_directory
+from hora.launch.outputs import Outputs
 from hora.launch.report import Report
 from hora.launch.request import Request, Stage, stage
 from hora.launch.result import Line, RunResult
@@ -60,6 +62,7 @@ def run_script(
     env: Mapping[str, str] | None = None,
     timeout: float | None = None,
     grace: float = 5.0,
+    output: Path | None = None,
 ) -> int:
     r"""Run a Python script as N workers, here or on other hosts, and print their output.
 
@@ -82,6 +85,8 @@ def run_script(
         Variables to set for all workers.
     timeout, grace
         As in `hora.launch.run`; the former counts for each generation.
+    output
+        A directory for what each worker writes, beside the logs that are kept anyway.
 
     Returns
     -------
@@ -107,18 +112,26 @@ def run_script(
             report = Report(size, sys.stdout, sys.stderr)
             _advise(script, module, where, size, report)
             name = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(4)}"
-            with Logs(log_directory(name), report.notice) as logs:
+            with ExitStack() as stack:
+                logs = stack.enter_context(Logs(log_directory(name), report.notice))
+                keep: list[Logs | Outputs] = [logs]
+                if output is not None:
+                    keep.append(stack.enter_context(Outputs(output, size, report.notice)))
 
                 def on_line(line: Line) -> None:
-                    logs.line(line)
+                    for kept in keep:
+                        kept.line(line)
                     report.line(line)
 
                 def verdict(result: RunResult) -> None:
-                    logs.verdict(result)
+                    for kept in keep:
+                        kept.verdict(result)
                     report.verdict(result, logs.place, watch.steps)
 
-                live = Live(report.status if report.has_terminal else None, report.notice)
-                watch = Watch(patience(), report.notice, live.show, logs.directory)
+                live = Live(
+                    report.status if report.has_terminal and os.environ.get("HORA_LIVE") != "0" else None, report.notice
+                )
+                watch = Watch(patience({**os.environ, **(env or {})}), report.notice, live.show, logs.directory)
                 job = Job(
                     [sys.executable, "-u", *(["-m"] if module else []), script, *args],
                     {"HORA_JOB": name, **(env or {})},
@@ -152,6 +165,11 @@ def _run(where: Stage, job: Job, verdict: Callable[[RunResult], None]) -> RunRes
             return Generations(where.site, where.discovery, job, where.bounds, Path(run_dir), verdict).run()
         finally:  # what the workers committed to memory
             shutil.rmtree(commits, ignore_errors=True)
+
+
+def _lives(report: Report) -> bool:
+    """Whether lines are drawn below the output."""
+    return report.has_terminal and os.environ.get("HORA_LIVE") != "0"
 
 
 def _advise(script: str, module: bool, where: Stage, workers: int, report: Report) -> None:

@@ -5,7 +5,6 @@ It goes by what all workers tell of themselves (`hora.torch.heartbeat`), so that
 
 from __future__ import annotations
 
-import os
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -42,18 +41,19 @@ class Patience:
     ended: float = 0.0
 
 
-def patience() -> Patience:
-    """Read HORA_STALL_SECONDS and HORA_STALL_SHUTDOWN_SECONDS, or what Horovod calls them.
+def patience(env: Mapping[str, str]) -> Patience:
+    """Read HORA_STALL_SECONDS and HORA_STALL_SHUTDOWN_SECONDS, or what Horovod calls them, as the workers will.
 
     Raises
     ------
     HoraError
         One of them is no number.
     """
-    told = seconds("HORA_STALL_SECONDS", seconds("HOROVOD_STALL_CHECK_TIME_SECONDS", Patience.told))
-    if os.environ.get("HOROVOD_STALL_CHECK_DISABLE", "0") not in ("", "0"):
+    told = seconds("HORA_STALL_SECONDS", seconds("HOROVOD_STALL_CHECK_TIME_SECONDS", Patience.told, env), env)
+    if env.get("HOROVOD_STALL_CHECK_DISABLE", "0") not in ("", "0"):
         told = 0.0
-    ended = seconds("HORA_STALL_SHUTDOWN_SECONDS", seconds("HOROVOD_STALL_SHUTDOWN_TIME_SECONDS", Patience.ended))
+    ended = seconds("HOROVOD_STALL_SHUTDOWN_TIME_SECONDS", Patience.ended, env)
+    ended = seconds("HORA_STALL_SHUTDOWN_SECONDS", ended, env)
     return Patience(told, ended)
 
 
