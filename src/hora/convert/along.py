@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from hora.convert.arguments import literal
 from hora.convert.spread import ENTRIES, Kind, Spread
-from hora.convert.values import Loader, Module, Value, plain
+from hora.convert.values import UNKNOWN, Loader, Module, Value, plain
 
 if TYPE_CHECKING:
     from hora.convert.walk import Walk
@@ -63,7 +63,7 @@ def _option(walk: Walk, call: ast.Call, position: int, name: str, *, default: ob
     found = [keyword.value for keyword in call.keywords if keyword.arg == name] or call.args[position : position + 1]
     if not found:
         return default
-    value = walk.last.get(found[0])
+    value = walk.state.trace.look(walk.last, found[0])
     return literal(value) if value is not None else None
 
 
@@ -73,12 +73,12 @@ def _layers(walk: Walk, call: ast.Call) -> list[Module]:
         *call.args[:1],
         *(keyword.value for keyword in call.keywords if keyword.arg in ("encoder_layer", "decoder_layer")),
     ]
-    return [
-        thing for node in given if node in walk.last for thing in walk.last[node].things if isinstance(thing, Module)
-    ]
+    values = [walk.state.trace.look(walk.last, node) or UNKNOWN for node in given]
+    return [thing for value in values for thing in value.things if isinstance(thing, Module)]
 
 
-def _collated(walk: Walk, given: Spread) -> bool:
+def _collated(walk: Walk, batch: Spread) -> bool:
     """Whether the script puts batches together by itself, and may lay the samples along any axis."""
-    loaders = [plain(loader) for loader in given.loaders if isinstance(loader, Loader)]
-    return any(isinstance(one, Loader) and walk.facts.given[one].get(6, "collate_fn") is not None for one in loaders)
+    loaders = [plain(loader) for loader in batch.loaders if isinstance(loader, Loader)]
+    given = [walk.state.trace.look(walk.facts.given, one) for one in loaders if isinstance(one, Loader)]
+    return any(one is not None and one.get(6, "collate_fn") is not None for one in given)

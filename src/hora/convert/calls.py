@@ -11,6 +11,7 @@ from hora.convert import access, expressions, library, networks, statements, ten
 from hora.convert.arguments import Arguments, Keywords
 from hora.convert.facts import Call
 from hora.convert.memory import either, merge
+from hora.convert.recall import Recalled, Visit
 from hora.convert.spread import Kind, Spread, mixed
 from hora.convert.spread import join as join_spreads
 from hora.convert.values import (
@@ -195,9 +196,17 @@ def inline(walk: Walk, function: Function, node: ast.AST, args: tuple[Value, ...
             else UNKNOWN
         )
     context = (*walk.context, node)
-    frame = Frame(function.node, context)
+    key = args, keywords, walk.control, walk.alone, walk.loops, tuple(walk.running)
+    known = walk.recalled.get((function, context))
+    if known is not None and known.fits(key, walk.state):
+        known.repeat(walk.state)
+        walk.exits.drawn |= known.drawn
+        return known.result
+    frame, trace = Frame(function.node, context), walk.state.trace
     walk.state.forget(frame)
+    before = walk.state.copy().cells
     exits, walk.exits = walk.exits, type(walk.exits)()
+    around, trace.visit = trace.visit, Visit()
     walk.running.append(function.node)
     with walk.inside(frame, context, function.frame):
         _bind(walk, function, args, keywords)
@@ -207,8 +216,13 @@ def inline(walk: Walk, function: Function, node: ast.AST, args: tuple[Value, ...
             result = _body(walk, function.node, node, context[:-1])
     walk.running.pop()
     inner, walk.exits = walk.exits, exits
-    if not inner.yields:
-        walk.exits.drawn |= inner.drawn
+    drawn: frozenset[Loader] = frozenset() if inner.yields else inner.drawn
+    walk.exits.drawn |= drawn
+    visit, trace.visit = trace.visit, around
+    trace.visit.add(visit)
+    if not visit.lost:
+        visit.own(frame)
+        walk.recalled[function, context] = Recalled(key, visit, before, walk.state.copy().cells, result, drawn)
     return result
 
 

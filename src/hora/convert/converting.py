@@ -13,7 +13,7 @@ from hora.convert.conversion import Applied, Conversion, ConvertedFile
 from hora.convert.distributed.rules import review
 from hora.convert.edits import Edit, SharedLineError
 from hora.convert.finding import Finding
-from hora.convert.follow import follow
+from hora.convert.follow import Learned, follow, learn
 from hora.convert.program import Program, imported
 from hora.convert.rules import GATES, MENDING, NOTING, REFUSING, hr101, hr601, hr907
 from hora.convert.source import Source, parse, read
@@ -104,9 +104,11 @@ class _Attempt:
 
     def run(self) -> frozenset[int]:
         """Apply rules until none can mend anything; give the evaluation loaders that cannot be dealt after all."""
+        learned: Learned | None = None
         for _ in range(PASSES):
             edited = {path: file.source for path, file in self.files.items() if path != self.script}
-            program = _follow(self.files[self.script].source, self.whole, edited, self.asked)
+            program = _follow(self.files[self.script].source, self.whole, edited, self.asked, learned)
+            learned = learn(program)
             for source in program.sources:
                 self.files.setdefault(source.path, _File(source))
             if not self._mend(program):
@@ -230,10 +232,12 @@ def _file_of(program: Program, edits: tuple[Edit, ...]) -> Source:
     return next(source for source in program.sources if source.path == edits[0].path)
 
 
-def _follow(source: Source, whole: frozenset[int], edited: dict[Path, Source], asked: str) -> Program:
+def _follow(
+    source: Source, whole: frozenset[int], edited: dict[Path, Source], asked: str, learned: Learned | None = None
+) -> Program:
     """Follow a script that trains something, by itself or in a module of its own."""
     try:
-        program = follow(source, whole, edited)
+        program = follow(source, whole, edited, learned)
     except TooLargeError:
         raise HoraError(asked, "it has more ways through it than are followed", "Split the script.", status=1) from None
     except RecursionError:

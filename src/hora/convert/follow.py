@@ -3,16 +3,51 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from hora.convert.program import Program
 from hora.convert.source import Source
-from hora.convert.values import Foreign, Method, Thing, ordered
+from hora.convert.values import Foreign, Loader, Made, Method, ordered
 from hora.convert.walk import Walk
 
 
-def follow(source: Source, whole: frozenset[int] = frozenset(), edited: Mapping[Path, Source] | None = None) -> Program:
+@dataclass(frozen=True)
+class Learned:
+    """What following a script brought to light, in words that most edits leave as they are.
+
+    Attributes
+    ----------
+    full
+        The loaders that every worker walks in full, by their files and texts.
+    others
+        The other loaders.
+    optimizers
+        What is used as an optimizer, whatever library makes it.
+    """
+
+    full: frozenset[tuple[Path, str]]
+    others: frozenset[tuple[Path, str]]
+    optimizers: frozenset[tuple[Path, str]]
+
+
+@dataclass(frozen=True)
+class _Recognised(Container[object]):
+    """The loaders that are made at some sites."""
+
+    sites: frozenset[ast.AST]
+
+    def __contains__(self, thing: object) -> bool:
+        return isinstance(thing, Loader) and thing.site in self.sites
+
+
+def follow(
+    source: Source,
+    whole: frozenset[int] = frozenset(),
+    edited: Mapping[Path, Source] | None = None,
+    learned: Learned | None = None,
+) -> Program:
     """Follow a script: once to learn what it trains with, and again with that where it matters.
 
     Parameters
@@ -23,20 +58,60 @@ def follow(source: Source, whole: frozenset[int] = frozenset(), edited: Mapping[
         The evaluation loaders that every worker walks in full, by the order of their calls.
     edited
         What has been made of the script's own modules, by their paths.
+    learned
+        What was learned before the last edit: one walk is enough where that still holds.
     """
 
-    def walked(full: frozenset[Thing] = frozenset()) -> Program:
+    def walked(full: Container[object] = ()) -> Program:
         return Program(source, Walk(source, sized, full, optimizers, sizes, edited).run(), whole)
 
+    if learned is not None:
+        sources = (source, *(edited or {}).values())
+        sized, sizes = _sized(sources)
+        optimizers = _sites(learned.optimizers, sources)
+        program = walked(_Recognised(_sites(learned.full, sources)))
+        if learn(program) == learned:
+            return program
     sized, sizes = _sized([source])
-    optimizers: frozenset[ast.AST] = frozenset()
+    optimizers = frozenset()
     program = walked()
     optimizers = frozenset(thing.site for thing in _used_as_optimizers(program))
     sized, sizes = _sized(program.sources)
     if optimizers or len(program.sources) > 1:
         program = walked()
-    full = frozenset(program.facts.loaders) - program.training_loaders - program.dealt
+    full = _full(program)
     return walked(full) if full else program
+
+
+def learn(program: Program) -> Learned | None:
+    """Give what following a script brought to light; None where loaders of one text are used in different ways."""
+    full = _full(program)
+    one, other = ({_text(program, loader) for loader in loaders} for loaders in (full, {*program.facts.loaders} - full))
+    optimizers = frozenset(_text(program, thing) for thing in _used_as_optimizers(program))
+    return None if one & other else Learned(frozenset(one), frozenset(other), optimizers)
+
+
+def _full(program: Program) -> frozenset[Loader]:
+    """Give the loaders that every worker walks in full."""
+    return frozenset(program.facts.loaders) - program.training_loaders - program.dealt
+
+
+def _text(program: Program, thing: Made) -> tuple[Path, str]:
+    """Give the file and the text of the call that makes a thing."""
+    return program.home(thing.site).path, ast.unparse(thing.site)
+
+
+def _sites(texts: frozenset[tuple[Path, str]], sources: Sequence[Source]) -> frozenset[ast.AST]:
+    """Give the calls with these texts."""
+    paths = {path for path, _ in texts}
+    calls = (
+        (source.path, node)
+        for source in sources
+        if source.path in paths
+        for node in source.nodes
+        if isinstance(node, ast.Call)
+    )
+    return frozenset(node for path, node in calls if (path, ast.unparse(node)) in texts)
 
 
 def _used_as_optimizers(program: Program) -> set[Foreign]:

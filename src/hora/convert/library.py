@@ -151,6 +151,7 @@ def _of_samples(walk: Walk, value: Value) -> bool:
 def loader(walk: Walk, arguments: Arguments) -> Value:
     """Give a DataLoader."""
     made = Loader(arguments.node, walk.context)
+    walk.state.trace.lose()
     walk.facts.given[made] = arguments
     walk.facts.made.setdefault(made, walk.place)
     for value in arguments.all:

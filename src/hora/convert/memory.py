@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable
 from dataclasses import replace
 
+from hora.convert.recall import Trace
 from hora.convert.spread import Spread, older
 from hora.convert.spread import join as join_spreads
 from hora.convert.values import UNKNOWN, Box, Foreign, Instance, Stream, Thing, Value, join
@@ -20,16 +21,19 @@ class State:
     ----------
     cells
         What is held at the start.
+    trace
+        Where it is noted which cells are read and written; copies share it.
     """
 
-    def __init__(self, cells: dict[Thing, dict[str, Value]] | None = None) -> None:
+    def __init__(self, cells: dict[Thing, dict[str, Value]] | None = None, trace: Trace | None = None) -> None:
         self.cells = cells or {}
+        self.trace = trace or Trace()
         self._mine: set[Thing] = set()
 
     def copy(self) -> State:
         """Give a copy that can go another way; what neither writes to stays shared."""
         self._mine = set()
-        return State(self.cells.copy())
+        return State(self.cells.copy(), self.trace)
 
     def _names(self, owner: Thing) -> dict[str, Value]:
         """Give an owner's cells to write to."""
@@ -40,10 +44,12 @@ class State:
 
     def get(self, owner: Thing, name: str) -> Value | None:
         """Give what a cell holds, or None."""
+        self.trace.cell(owner, name)
         return self.cells.get(owner, {}).get(name)
 
     def set(self, owner: Thing, name: str, value: Value) -> None:
         """Put a value in a cell, in the place of what it held."""
+        self.trace.write(owner, name)
         self._names(owner)[name] = value
 
     def add(self, owner: Thing, name: str, value: Value) -> None:
@@ -55,16 +61,23 @@ class State:
         """Take over the cells of owners that have none here."""
         for owner, names in cells.items():
             if owner not in self.cells:
-                self.cells[owner] = dict(names)
-                self._mine.add(owner)
+                self.put(owner, names)
+
+    def put(self, owner: Thing, names: dict[str, Value] | None) -> None:
+        """Give an owner these cells, or none; they stay shared until they are written to."""
+        self.forget(owner)
+        if names is not None:
+            self.cells[owner] = names
 
     def forget(self, owner: Thing) -> None:
         """Empty all cells of an owner."""
+        self.trace.replace(owner)
         self.cells.pop(owner, None)
         self._mine.discard(owner)
 
     def held(self, owner: Thing) -> dict[str, Value]:
         """Give an owner's cells by name."""
+        self.trace.owner(owner)
         return self.cells.get(owner, {})
 
     def element(self, owner: Thing, key: str | None) -> Value:
@@ -78,6 +91,7 @@ class State:
 
     def pass_batch(self, loaders: frozenset[Hashable]) -> None:
         """Turn what depends on these loaders' current batch into what depends on an earlier one."""
+        self.trace.lose()
         for owner, names in list(self.cells.items()):
             for name, value in list(names.items()):
                 if value.spread.loaders & loaders or value.items:

@@ -47,6 +47,7 @@ def layer(walk: Walk, name: str, arguments: Arguments) -> Value:
     if last in ("Parameter", "ParameterList", "ParameterDict"):
         return UNKNOWN
     module = Module(arguments.node, walk.context, name)
+    walk.state.trace.lose()
     walk.facts.made.setdefault(module, walk.place)
     walk.state.forget(module)
     children = {thing for value in arguments.all for thing in walk.state.deep_things(value) if is_module(thing)}

@@ -8,7 +8,7 @@ function that serves two loaders is seen twice.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -18,6 +18,7 @@ from hora.convert import access, expressions, networks, statements
 from hora.convert.facts import Backward, Call, Draw, Escape, Event, Facts, Place
 from hora.convert.memory import State
 from hora.convert.modules import Modules
+from hora.convert.recall import Recalled
 from hora.convert.source import Source
 from hora.convert.spread import ALIKE, Kind, Spread, own
 from hora.convert.spread import join as join_spreads
@@ -27,6 +28,7 @@ from hora.convert.values import (
     Batch,
     Context,
     Frame,
+    Function,
     Loader,
     Method,
     Package,
@@ -78,7 +80,7 @@ class Walk:
         self,
         source: Source,
         sized: frozenset[ast.AST] = frozenset(),
-        whole: frozenset[Thing] = frozenset(),
+        whole: Container[object] = (),
         optimizers: frozenset[ast.AST] = frozenset(),
         sizes: frozenset[int] = frozenset(),
         edited: Mapping[Path, Source] | None = None,
@@ -102,6 +104,7 @@ class Walk:
         self.loops: tuple[tuple[ast.AST, Context], ...] = ()
         self.exits = Exits()
         self.imported: dict[Frame, dict[Thing, dict[str, Value]]] = {}
+        self.recalled: dict[tuple[Function, Context], Recalled] = {}
         self.steps = 0
         self.stars: list[str] = []
         self.last: dict[ast.expr, Value] = {}
@@ -183,6 +186,7 @@ class Walk:
 
     def load(self, name: str, level: int) -> Package | None:
         """Follow a module of the script's own, once; None where it is not one."""
+        self.state.trace.lose()
         source = self.modules.find(name, level, self.files[self.here])
         if source is None or source.tree is self.tree:
             return None
@@ -262,11 +266,13 @@ class Walk:
         """Note that a value of the worker's slice goes where only the global one is right."""
         if parts:
             deep = tuple((part, replace(value, spread=self.state.deep_spread(value))) for part, value in parts)
-            self.facts.escapes[node, self.context] = Escape(node, deep, use, self.place, decides)
+            self.state.trace.note(
+                self.facts.escapes, (node, self.context), Escape(node, deep, use, self.place, decides)
+            )
 
     def happen(self, what: str, node: ast.AST) -> None:
         """Note something that all workers must do together, or that leaves where they are."""
-        self.facts.events[node, self.context, what] = Event(what, node, self.place)
+        self.state.trace.note(self.facts.events, (node, self.context, what), Event(what, node, self.place))
 
     def change(self, thing: Thing, how: str, node: ast.AST) -> None:
         """Note that a network's weights are loaded or drawn anew."""
@@ -274,7 +280,7 @@ class Walk:
 
     def called(self, call: Call) -> None:
         """Note a call."""
-        self.facts.calls[call.node, self.context] = call
+        self.state.trace.note(self.facts.calls, (call.node, self.context), call)
 
     def backward(self, node: ast.Call, loss: ast.expr, value: Value) -> None:
         """Note a backward pass; of a scaled loss, the loss is what is scaled."""
@@ -284,12 +290,12 @@ class Walk:
                 break
             loss = loss.args[0]
         self.happen("backward", node)
-        self.facts.backwards[node, self.context] = Backward(node, loss, value, self.place)
+        self.state.trace.note(self.facts.backwards, (node, self.context), Backward(node, loss, value, self.place))
 
     def draw(self, node: ast.AST, loaders: frozenset[Loader]) -> None:
         """Note that the next batch is handed out."""
         if loaders:
-            self.facts.draws[node, self.context] = Draw(node, loaders, self.place)
+            self.state.trace.note(self.facts.draws, (node, self.context), Draw(node, loaders, self.place))
             self.pass_batch(loaders)
 
     def pass_batch(self, loaders: frozenset[Loader]) -> None:
@@ -321,7 +327,8 @@ class Walk:
             return Value(sized=True, number=True)
         original = plain(loader)
         if name == "dataset" and isinstance(original, Loader):
-            return self.facts.given[original].get(0, "dataset") or UNKNOWN
+            arguments = self.state.trace.look(self.facts.given, original)
+            return (arguments.get(0, "dataset") if arguments is not None else None) or UNKNOWN
         return UNKNOWN
 
     def stream(self, name: str, node: ast.AST) -> Spread:
