@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import time
 
 import pytest
@@ -141,3 +142,12 @@ def test_a_worker_that_does_not_come_is_named(pool):
     outcomes = pool.outcomes(come_late, 2.0, size=2, init=False, env={"HORA_TIMEOUT_SECONDS": "0.5"})
     assert isinstance(outcomes[0].error, HoraError)
     assert "worker 0 of 2 waited 0.5 s for worker 1" in str(outcomes[0].error)
+
+
+def test_a_port_that_another_program_holds_is_named(no_variables):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        for name, value in zip(NAMES, (0, 2, 0, 2, 0, 1, "127.0.0.1", port), strict=True):
+            no_variables.setenv(name, str(value))
+        with pytest.raises(HoraError, match=rf"worker 0 of 2 has no store at 127.0.0.1:{port}.* no other job holds"):
+            hvd.init()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import resource
+
 import pytest
 
 import hora.torch as hvd
@@ -70,3 +72,17 @@ def test_where_both_places_fail_the_error_names_them(tmp_path):
         (tmp_path / name).write_text("no directory")
     with pytest.raises(HoraError, match=r"no place takes the commit: .*memory.*disk"):
         Commits(tmp_path / "memory", tmp_path / "disk").write((0, 1), b"state")
+
+
+def test_a_disk_that_is_full_half_way_leaves_the_commit_before(tmp_path):
+    commits = Commits(tmp_path / "memory", None)
+    commits.write((0, 1), b"first")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+    try:
+        with pytest.raises(HoraError, match=r"no place takes the commit: .*memory: .*File too large"):
+            commits.write((0, 2), bytes(2**20))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert commits.newest() == ((0, 1), b"first")
+    assert [path.name for path in (tmp_path / "memory").iterdir()] == ["commit-0-1"]
