@@ -15,9 +15,10 @@ import torch
 
 from hora.errors import HoraError
 from hora.torch.compression import Compression, Compressor
+from hora.torch.deltas import Deltas
 from hora.torch.process_sets import ProcessSet, global_process_set, members_of
 from hora.torch.reducer import Reducer, Settings
-from hora.torch.wire import Average, Sum
+from hora.torch.wire import Adasum, Average, Sum
 
 AnyOptimizer = TypeVar("AnyOptimizer", bound=torch.optim.Optimizer)
 
@@ -54,7 +55,8 @@ def DistributedOptimizer(  # noqa: N802 - Horovod's name
         How many backwards are summed (not averaged) on each worker before they are reduced. A step before that reduces
         what is there.
     op
-        Average or Sum of the workers' gradients.
+        Average or Sum of the workers' gradients. With Adasum gradients are left alone: each worker steps by itself, and
+        `step()` combines the workers' changes of the weights; every worker must call it as often.
     gradient_predivide_factor
         With Average: divide by it before the sum, and by `size() / factor` after.
     num_groups
@@ -88,15 +90,16 @@ def DistributedOptimizer(  # noqa: N802 - Horovod's name
             f"{type(optimizer).__name__} is no torch.optim.Optimizer",
             "Wrap the optimizer that steps",
         )
-    if op not in (Average, Sum):
-        raise ValueError(f"op must be hvd.Average or hvd.Sum; got {op!r}")
+    if op not in (Average, Sum, Adasum):
+        raise ValueError(f"op must be hvd.Average, hvd.Sum or hvd.Adasum; got {op!r}")
     if gradient_predivide_factor != 1.0 and op != Average:
         raise ValueError("gradient_predivide_factor needs op=hvd.Average")
     _check_passes(backward_passes_per_step)
     names = _names(optimizer, named_parameters)
     listed, number = _groups(groups, num_groups)
     reducer = None
-    if process_set.included() and members_of(process_set).size > 1:
+    shared = process_set.included() and members_of(process_set).size > 1
+    if shared and op != Adasum:
         settings = Settings(op, compression, gradient_predivide_factor, sparse_as_dense, process_set)
         reducer = Reducer(settings, backward_passes_per_step, [parameter for _, parameter in names])
         sparse = isinstance(optimizer, torch.optim.SparseAdam) and not sparse_as_dense
@@ -111,6 +114,10 @@ def DistributedOptimizer(  # noqa: N802 - Horovod's name
     if reducer is not None:
         optimizer.register_step_pre_hook(_before_step)
         optimizer.register_step_post_hook(_after_step)
+    elif shared:
+        deltas = Deltas(names, compression, process_set)
+        optimizer.register_step_pre_hook(deltas.before_step)
+        optimizer.register_step_post_hook(deltas.after_step)
     return optimizer
 
 
