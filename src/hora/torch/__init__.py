@@ -19,7 +19,8 @@ from hora.torch.compression import Compression
 from hora.torch.deal import deal
 from hora.torch.exceptions import HorovodInternalError, HostsUpdatedInterrupt
 from hora.torch.gathering import allgather, allgather_async, grouped_allgather, grouped_allgather_async
-from hora.torch.handles import join, poll, synchronize
+from hora.torch.handles import poll, synchronize
+from hora.torch.joining import join
 from hora.torch.objects import allgather_object, broadcast_object
 from hora.torch.optimizer import DistributedOptimizer
 from hora.torch.process_sets import ProcessSet, add_process_set, global_process_set, remove_process_set

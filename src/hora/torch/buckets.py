@@ -12,18 +12,44 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
 
 from hora.torch.compression import Compressor
 from hora.torch.engine import count_aliases
+from hora.torch.notes import COUNT as NOTES
 from hora.torch.recording import Span
 
 _ALIGNMENT_BYTES = 64
-_NOTES = 3
 # Gradients that are so large on average are scaled one by one on their way in; smaller ones together, after it.
 _LARGE_BYTES = 2**18
+
+
+@dataclass(frozen=True)
+class Zeros:
+    """What a worker that has joined gives to a bucket, on its way.
+
+    Attributes
+    ----------
+    work
+        The collective.
+    tail
+        The bucket's tail as it travels: the flags and the notes, summed over the workers when `work` is done.
+    """
+
+    work: dist.Work
+    tail: torch.Tensor
+
+    def mean_notes(self, postscale: float) -> list[float]:
+        """Return the mean of the workers' notes."""
+        means: list[float] = (_real(self.tail)[-NOTES:].double() * postscale).tolist()
+        return means
+
+    def sparse(self) -> list[int]:
+        """List the places of the parameters whose gradient is sparse on some worker."""
+        return [place for place, flag in enumerate(_real(self.tail)[:-NOTES].tolist()) if flag < 0]
 
 
 class Bucket:
@@ -43,7 +69,7 @@ class Bucket:
     pending
         How many of them still wait for their gradient in this backward.
     notes
-        Three numbers that are averaged along: what the workers must have in common.
+        A few numbers that are averaged along: what the workers must have in common.
     span
         What the timeline shows of it, from when it is full until the engine is done.
     """
@@ -51,7 +77,7 @@ class Bucket:
     def __init__(self, named: Sequence[tuple[str, torch.Tensor]], *, sparse_as_dense: bool = False) -> None:
         self.parameters = [parameter for _, parameter in named]
         self.pending = 0
-        self.notes: tuple[float, ...] = (0.0,) * _NOTES
+        self.notes: tuple[float, ...] = (0.0,) * NOTES
         self.span: Span | None = None
         self._names = [name for name, _ in named]
         self._sparse_as_dense = sparse_as_dense
@@ -80,6 +106,20 @@ class Bucket:
         work: dist.Work = dist.all_reduce(wire, group=group, async_op=True)
         self._work = work
         return work
+
+    def launch_zeros(
+        self,
+        group: dist.ProcessGroup,
+        prescale: float,
+        compression: type[Compressor],
+        notes: Sequence[float] = (0.0,) * NOTES,
+    ) -> Zeros:
+        """Start to add nothing but notes to the other workers' sum; the gradients here are left alone."""
+        zeros = torch.zeros_like(self._flat)
+        zeros[-NOTES:] = torch.tensor(notes, dtype=zeros.dtype, device=zeros.device) * prescale
+        wire, _ = compression.compress(zeros)
+        work = dist.all_reduce(torch.view_as_real(wire) if wire.is_complex() else wire, group=group, async_op=True)
+        return Zeros(work, wire[-len(self._tail) :])
 
     def finish(self, postscale: float) -> list[torch.Tensor]:
         """Wait for the sum, times `postscale`, and point the gradients at it.
@@ -130,7 +170,7 @@ class Bucket:
 
     def mean_notes(self) -> list[float]:
         """Return the mean of the workers' notes."""
-        means: list[float] = _real(self._tail)[-_NOTES:].tolist()
+        means: list[float] = _real(self._tail)[-NOTES:].tolist()
         return means
 
     def _allocate(self) -> None:
@@ -141,7 +181,7 @@ class Bucket:
         for parameter in self.parameters:
             self._offsets.append(end)
             end += -(-parameter.numel() // step) * step
-        self._flat = torch.zeros(end + len(self.parameters) + _NOTES, dtype=first.dtype, device=first.device)
+        self._flat = torch.zeros(end + len(self.parameters) + NOTES, dtype=first.dtype, device=first.device)
         self._tail = self._flat[end:]
         self._views = [self._view(index) for index in range(len(self.parameters))]
         self._wire = self._flat
@@ -193,8 +233,8 @@ class Bucket:
             self._tail.copy_(torch.tensor([*flags, *self.notes]))
         else:
             # Copying from the host would wait for the device.
-            self._tail[:-_NOTES].fill_(1.0)
-            self._tail[-_NOTES:].zero_()
+            self._tail[:-NOTES].fill_(1.0)
+            self._tail[-NOTES:].zero_()
         if self._flat.nbytes >= _LARGE_BYTES * len(self.parameters) and len(targets) == len(self.parameters):
             for source, target in zip(sources, targets, strict=True):
                 torch.mul(source, scale, out=target)

@@ -193,6 +193,12 @@ class Gradients:
             self.group = self._new_group()
         return True
 
+    @property
+    def active(self) -> bool:
+        """Whether there is anything to reduce, with the workers of the present world."""
+        here = is_initialized() and members_of(self._process_set) is self.members and self.members.size > 1
+        return here and bool(self.buckets or self.sparse)
+
     def bucket_of(self, parameter: torch.Tensor) -> Bucket | None:
         """Return the bucket of a parameter, if it is in one."""
         return self._bucket_of.get(parameter)

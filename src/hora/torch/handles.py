@@ -268,30 +268,3 @@ def synchronize(handle: int) -> Any:
         The workers called different operations, one of them is gone, or did not come in time.
     """
     return current().operations.wait(handle)
-
-
-def join(device: int = -1) -> int:
-    """Say that this worker is out of data, and give zeros to the others' allreduces until all have joined.
-
-    Parameters
-    ----------
-    device
-        Horovod has it; not needed here.
-
-    Returns
-    -------
-    int
-        The rank of the worker that joined last, alike on all.
-
-    Raises
-    ------
-    HorovodInternalError
-        A worker is gone, or did not join in time.
-    """
-    world = current()
-    if world.size == 1:
-        return 0
-    call = Call("join", None, [], {})
-    handle = world.operations.join(Operation(call, world.members, lambda _: [], lambda calls: calls))
-    [joined] = synchronize(handle)
-    return int(joined.own)

@@ -189,16 +189,19 @@ class Negotiation:
             if other in self._told_to_stop:
                 return
             self._told_to_stop.add(other)
-        self._carry(other, Stop(why))
+        with suppress(RuntimeError):
+            self._send(other, Stop(why))
 
     def _carry(self, rank: int, answer: Answer | Record) -> None:
         """Bring an answer to a worker."""
         if rank == self._rank and not isinstance(answer, Record):
             self._deliver(answer)
             return
-        # Where that worker is gone, its listener finds out.
+        # A worker that was told to stop listens no more, and the engine would wait for it. Where it is gone, its
+        # listener finds out.
         with suppress(RuntimeError):
-            self._send(rank, answer)
+            if rank not in self._told_to_stop:
+                self._send(rank, answer)
 
     def _send(self, rank: int, message: Question | Answer | Trace | Record) -> None:
         """Send a message."""

@@ -16,8 +16,9 @@ import torch
 from hora.errors import HoraError
 from hora.torch.compression import Compression, Compressor
 from hora.torch.deltas import Deltas
+from hora.torch.launches import Settings
 from hora.torch.process_sets import ProcessSet, global_process_set, members_of
-from hora.torch.reducer import Reducer, Settings
+from hora.torch.reducer import Reducer
 from hora.torch.wire import Adasum, Average, Sum
 
 AnyOptimizer = TypeVar("AnyOptimizer", bound=torch.optim.Optimizer)

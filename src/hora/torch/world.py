@@ -6,6 +6,7 @@ Everything else in this room asks `current()` for it; `rounds` makes it and ends
 from __future__ import annotations
 
 import itertools
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -73,6 +74,8 @@ class World:
         The process sets, by their numbers.
     set_numbers
         Numbers the process sets.
+    optimizers
+        Counts the optimizers whose gradients are reduced in this round, for each process set.
     deals
         Counts the loaders that were dealt in this round.
     """
@@ -90,6 +93,7 @@ class World:
     negotiation: Negotiation | None = None
     sets: dict[int, Members] = field(default_factory=lambda: {0: Members()})
     set_numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+    optimizers: defaultdict[int, Iterator[int]] = field(default_factory=lambda: defaultdict(itertools.count))
     deals: Iterator[int] = field(default_factory=itertools.count)
 
     @property
