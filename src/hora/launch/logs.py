@@ -94,8 +94,13 @@ def _remove(directory: Path) -> None:
 
 
 def log_directory(job: str) -> Path:
-    """Return where a job's logs belong: under the user's state directory, as the XDG specification has it."""
+    """Return where a job's logs belong."""
+    return state_directory() / "runs" / job
+
+
+def state_directory() -> Path:
+    """Return where Hora keeps what outlives a job, as the XDG specification has it."""
     state = os.environ.get("XDG_STATE_HOME", "")
     # The specification has relative paths ignored.
     base = Path(state) if Path(state).is_absolute() else Path(os.path.expanduser("~/.local/state"))
-    return base / "hora" / "runs" / job
+    return base / "hora"

@@ -47,7 +47,7 @@ def fixed_bytes() -> int | None:
         size = -1.0
     if size <= 0:
         raise HoraError("HORA_BUCKET_MB", f"found {text!r}, which is no size", "Set it to 4, say")
-    return int(size * 2**20)
+    return round(size * 2**20)
 
 
 def cut_by_size(

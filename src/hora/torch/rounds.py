@@ -15,7 +15,7 @@ import torch.distributed as dist
 from torch.distributed import Store  # type: ignore[attr-defined]
 
 from hora.errors import HoraError
-from hora.torch import farewell, heartbeat, timeline, wire
+from hora.torch import farewell, heartbeat, timeline, variables, wire
 from hora.torch.handles import Operations
 from hora.torch.negotiation import Negotiation
 from hora.torch.objects import share_secret
@@ -53,6 +53,7 @@ def init(comm: Sequence[int] | None = None, process_sets: Iterable[ProcessSet] |
     """
     if is_initialized():
         return
+    variables.honour()
     heartbeat.start()
     enter(_borrow() if dist.is_initialized() else _join())
     atexit.unregister(_leave_at_exit)

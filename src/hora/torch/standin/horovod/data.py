@@ -35,9 +35,13 @@ class AsyncDataLoaderMixin:
     ----------
     async_loader_queue_size
         How many batches to prepare ahead; 0 prepares each when it is asked for.
+    debug_data_loader
+        Horovod's; not needed here.
     """
 
-    def __init__(self, *args: Any, async_loader_queue_size: int = 64, **kwargs: Any) -> None:
+    def __init__(
+        self, async_loader_queue_size: int = 64, debug_data_loader: bool = False, *args: Any, **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
         self.async_loader_queue_size = async_loader_queue_size
         self._closed = threading.Event()

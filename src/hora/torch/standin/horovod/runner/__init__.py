@@ -1,1 +1,5 @@
 """What Horovod keeps in `horovod.runner`."""
+
+import hora
+
+run = hora.run
