@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import pickle
@@ -154,6 +155,10 @@ def _serve(connection: Connection[Any, Any]) -> None:
     import hora.torch as hvd
 
     torch.set_num_threads(1)
+    # An optimizer and its hooks know each other, so only the collector ends its process groups, whose threads wake a
+    # hundred times a second. What was imported need not be looked at each time.
+    gc.collect()
+    gc.freeze()
     while True:
         try:
             paths, variables, init, function, args = connection.recv()
@@ -174,6 +179,8 @@ def _serve(connection: Connection[Any, Any]) -> None:
             for name, old in before.items():
                 os.environ.pop(name) if old is None else os.environ.update({name: old})
         connection.send((value, error, text))
+        del value, error, function, args
+        gc.collect()
 
 
 def _portable(error: Exception) -> Exception:

@@ -133,7 +133,8 @@ class _Absence:
         for bucket, zeros in zip(list(gradients.buckets), self._launched, strict=True):
             for place in zeros.sparse():
                 gradients.move_to_sparse(bucket.parameters[place])
-        for parameter in gradients.sparse:
+        self.over = comparison.joined == gradients.members.size
+        # In the last one nobody has any, and a worker that knows already that all have joined does not wait for them.
+        for parameter in () if self.over else gradients.sparse:
             with engine_errors("hvd.join()", gradients.members):
                 mean_sparse(None, parameter, gradients.group, gradients.members.size)
-        self.over = comparison.joined == gradients.members.size
