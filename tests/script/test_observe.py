@@ -225,3 +225,13 @@ def test_a_trace_comes_back_as_it_was_written(run, tmp_path):
     with open(tmp_path / "trace.jsonl", "a") as file:
         file.write('{"event": "Printed", "te')
     assert list(read_trace(tmp_path / "trace.jsonl")) == events, "a half-written last line is passed over"
+
+
+def test_horovod_is_found_where_it_is_not_installed(run):
+    try:
+        events = run("import horovod.torch as hvd\nprint(hvd.__name__)")
+    finally:
+        for name in [name for name in sys.modules if name.split(".")[0] == "horovod"]:
+            del sys.modules[name]
+    assert "hora.torch" in [line.text for line in of(Printed, events)]
+    assert events[-1].error is None

@@ -11,6 +11,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
@@ -18,6 +19,7 @@ import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 from torch.utils.data import DataLoader
 
+import hora.torch
 from hora.script.augmentation import drawn_per_sample
 from hora.script.batchnorm import synchronised_batch_norm
 from hora.script.digest import digest
@@ -178,6 +180,8 @@ def observe(
     observer = Observer(emit, knobs, listener)
     sys.argv = [str(script), *args]
     sys.path[0] = str(script.parent)
+    if find_spec("horovod") is None:
+        sys.path.append(str(Path(hora.torch.__file__).with_name("standin")))
     seed_everything(knobs.seed)
     status, stopped, error = 0, False, None
     try:
