@@ -8,6 +8,8 @@ import sys
 import pytest
 
 SCRIPT = """
+import hora
+import horovod
 import horovod.torch as hvd
 import torch
 from horovod.common.exceptions import HorovodInternalError
@@ -21,7 +23,8 @@ class Loader(AsyncDataLoaderMixin, BaseDataLoader):
 
 hvd.init()
 assert hvd.HorovodInternalError is HorovodInternalError
-assert list(Loader(async_loader_queue_size=2)) == list(Loader(async_loader_queue_size=0)) == [0, 1, 2]
+assert horovod.run is horovod.runner.run is hora.run
+assert list(Loader(2)) == list(Loader(async_loader_queue_size=0)) == [0, 1, 2]
 print(hvd.__name__, hvd.allreduce(torch.ones(1), op=hvd.Sum).item())
 """
 

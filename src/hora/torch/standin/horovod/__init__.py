@@ -3,9 +3,9 @@
 import os
 import sys
 
-import hora
+from horovod import runner
 
 if os.environ.get("RANK", "0") == "0":
     print("hora: Horovod is not installed; `import horovod` finds Hora in its place", file=sys.stderr)
 
-run = hora.run
+run = runner.run
