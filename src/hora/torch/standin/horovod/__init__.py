@@ -3,9 +3,9 @@
 import os
 import sys
 
-from horovod import runner
+import hora
 
 if os.environ.get("RANK", "0") == "0":
     print("hora: Horovod is not installed; `import horovod` finds Hora in its place", file=sys.stderr)
 
-run = runner.run
+run = hora.run
