@@ -7,7 +7,7 @@ import re
 from functools import lru_cache
 
 from hora.convert.arguments import literal
-from hora.convert.edits import Edit, insert_after, replace
+from hora.convert.edits import Edit, insert_after, replace, without
 from hora.convert.finding import Finding
 from hora.convert.imports import among, binds_torch, modules_of
 from hora.convert.program import Program
@@ -187,20 +187,47 @@ def _starts(node: ast.expr) -> bool:
 
 def _settings(program: Program) -> list[Finding]:
     """Find settings that choose devices for the whole process."""
-    findings: list[Finding] = []
-    for node in program.nodes():
-        if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store) and _visible(node.slice):
-            findings.append(program.finding(CODE, node, "CUDA_VISIBLE_DEVICES is set in the script: remove it", None))
-        elif isinstance(node, ast.Call) and any(_visible(argument) for argument in node.args[:1]):
-            if isinstance(node.func, ast.Attribute) and node.func.attr in ("setdefault", "putenv"):
-                findings.append(
-                    program.finding(CODE, node, "CUDA_VISIBLE_DEVICES is set in the script: remove it", None)
-                )
+    shown = ((node, _shown(node)) for node in program.nodes())
+    findings = [_showing(program, node, value) for node, value in shown if value is not None]
     for call in program.calls_of("torch.set_default_tensor_type"):
         if "cuda" in ast.unparse(call.node):
             message = "tensors are made on the GPU by default: give the device where they are made"
             findings.append(program.finding(CODE, call.node, message, None))
     return findings
+
+
+def _shown(node: ast.AST) -> ast.expr | None:
+    """Give the GPUs that a node lets the process see; None where it is about something else."""
+    if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Subscript):
+        return node.value if _visible(node.targets[0].slice) else None
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and len(node.args) == 2:
+        return node.args[1] if node.func.attr in ("setdefault", "putenv") and _visible(node.args[0]) else None
+    return None
+
+
+def _showing(program: Program, node: ast.AST, value: ast.expr) -> Finding:
+    """Say what becomes of the GPUs that the process may see: a line that shows one alone is taken out."""
+    if not (isinstance(value, ast.Constant) and re.fullmatch(r"\s*\d+\s*", str(value.value))):
+        message = "each worker takes the GPU of its local rank: choose the GPUs where the workers are started"
+        return program.finding(CODE, node, message, ())
+    message = "every worker would see this one GPU: where it matters which, say so where the workers are started"
+    statement, source = program.statement(node), program.home(node)
+    if isinstance(node, ast.Call) and not isinstance(program.parents[node], ast.Expr):
+        return program.finding(CODE, node, message, None)
+    if len(program.block(statement)) == 1:
+        return program.finding(CODE, node, message, [replace(source, statement, "pass")])
+    needed = sum(isinstance(name, ast.Name) and name.id == "os" for name in source.nodes) > 1
+    imports = [] if needed else [one for one in source.tree.body if ast.unparse(one) == "import os"]
+    return program.finding(CODE, node, message, [_with_space(source, one) for one in (*imports, statement)])
+
+
+def _with_space(source: Source, statement: ast.stmt) -> Edit:
+    """Take a statement out, and the empty lines after it."""
+    edit = without(source, statement)
+    last = (statement.end_lineno or statement.lineno) + 1
+    while last <= len(source.lines) and source.lines[last - 1].isspace():
+        last += 1
+    return Edit(edit.start, source.starts[last - 1], "", source.path)
 
 
 def _visible(node: ast.expr) -> bool:
