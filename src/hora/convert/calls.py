@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -59,9 +60,16 @@ def call(walk: Walk, node: ast.Call) -> Value:
         result = not_followed(walk, arguments, ast.unparse(node.func))
     else:
         callees = [thing for thing in ordered(function.things) if not isinstance(thing, Constant)]
-        result = either(call_thing(walk, thing, arguments) for thing in callees)
+        result = either(call_thing(walk, thing, arguments) for thing in _followed(callees))
     walk.called(Call(node, place, function, arguments.values, arguments.keywords, result))
     return result
+
+
+def _followed(callees: Sequence[Thing]) -> Sequence[Thing]:
+    """Leave out the network that a checkpoint holds whole, where another branch makes it: it is the same one."""
+    if not any(isinstance(thing, Instance | Module) for thing in callees):
+        return callees
+    return [thing for thing in callees if not (isinstance(thing, Foreign) and thing.maker == "torch.load")]
 
 
 def _arguments(walk: Walk, node: ast.Call) -> Arguments:
