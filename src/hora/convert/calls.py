@@ -69,7 +69,7 @@ def _followed(callees: Sequence[Thing]) -> Sequence[Thing]:
     """Leave out the network that a checkpoint holds whole, where another branch makes it: it is the same one."""
     if not any(isinstance(thing, Instance | Module) for thing in callees):
         return callees
-    return [thing for thing in callees if not (isinstance(thing, Foreign) and thing.maker == "torch.load")]
+    return [thing for thing in callees if not networks.is_restored(thing)]
 
 
 def _arguments(walk: Walk, node: ast.Call) -> Arguments:

@@ -32,6 +32,11 @@ if TYPE_CHECKING:
     from hora.convert.walk import Walk
 
 
+def is_restored(thing: Thing) -> bool:
+    """Whether a checkpoint holds a thing whole: beside one that the script makes it is the same one, from before."""
+    return isinstance(thing, Foreign) and thing.maker == "torch.load"
+
+
 def is_module(thing: Thing) -> bool:
     """Whether a thing is a network or a layer."""
     if isinstance(thing, Instance):

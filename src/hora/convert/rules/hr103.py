@@ -7,7 +7,7 @@ import ast
 from hora.convert.edits import Edit, only_else, replace, without
 from hora.convert.finding import Finding
 from hora.convert.names import SPREADERS
-from hora.convert.networks import is_module
+from hora.convert.networks import is_module, is_restored
 from hora.convert.program import Program
 
 CODE = "HR103"
@@ -64,7 +64,7 @@ def _inner(program: Program) -> list[Finding]:
     for node in program.nodes():
         if not (isinstance(node, ast.Attribute) and node.attr == "module" and isinstance(node.ctx, ast.Load)):
             continue
-        things = [thing for value in program.values(node.value) for thing in value.things]
+        things = [thing for value in program.values(node.value) for thing in value.things if not is_restored(thing)]
         if things and all(is_module(thing) for thing in things):
             source = program.home(node)
             edit = Edit(source.span(node.value)[1], source.span(node)[1], "", source.path)
