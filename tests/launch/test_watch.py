@@ -96,6 +96,8 @@ def test_a_stall_names_who_is_waited_for(vitals, missing, said):
 
 def test_nobody_who_waits_is_no_stall():
     assert find_stall([vital(0), vital(1)]) is None
+    assert find_stall([vital(0, "join", 300), vital(1)]) is None  # out of data
+    assert find_stall([vital(0, "join", 300), vital(1, "a", 70), vital(2)]).missing == (2,)
 
 
 def test_a_stall_is_told_with_the_place_of_the_missing_worker_and_again_after_twice_the_time(watch, tmp_path):

@@ -9,6 +9,10 @@ from hora.launch.result import ranks
 from hora.launch.vitals import SILENT_SECONDS, Vital
 
 
+JOIN = "join"
+"""What a worker waits in that is out of data, as `hora.torch` names it."""
+
+
 @dataclass(frozen=True)
 class Stall:
     """Workers that wait for others which do not come.
@@ -34,8 +38,10 @@ class Stall:
 def find_stall(vitals: Sequence[Vital]) -> Stall | None:
     """Find what keeps the workers waiting, for however short a time; None where nobody waits.
 
-    A worker that is frozen is waited for, whatever it said last.
+    A worker that is frozen is waited for, whatever it said last. One that has joined waits until the others have used up
+    their data, which is no stall.
     """
+    vitals = [vital for vital in vitals if not (vital.beat and vital.beat.waits_for == JOIN)]
     waiting = {
         vital.rank: vital.beat
         for vital in vitals
