@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from hora.launch.result import ranks
 from hora.launch.vitals import SILENT_SECONDS, Vital
 
-
 JOIN = "join"
 """What a worker waits in that is out of data, as `hora.torch` names it."""
 
@@ -38,8 +37,8 @@ class Stall:
 def find_stall(vitals: Sequence[Vital]) -> Stall | None:
     """Find what keeps the workers waiting, for however short a time; None where nobody waits.
 
-    A worker that is frozen is waited for, whatever it said last. One that has joined waits until the others have used up
-    their data, which is no stall.
+    A worker that is frozen is waited for, whatever it said last. One that has joined waits until the others have used
+    up their data, which is no stall.
     """
     vitals = [vital for vital in vitals if not (vital.beat and vital.beat.waits_for == JOIN)]
     waiting = {
