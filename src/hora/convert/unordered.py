@@ -64,15 +64,15 @@ def _sorted(program: Program, node: ast.AST) -> bool:
     )
 
 
-def _is_set(program: Program, node: ast.expr) -> bool:
+def _is_set(program: Program, node: ast.expr, seen: frozenset[str] = frozenset()) -> bool:
     """Whether an expression is a set of what may be strings."""
     if isinstance(node, ast.SetComp):
         return True
     if isinstance(node, ast.Call):
         return getattr(node.func, "id", "") in ("set", "frozenset") and bool(node.args)
     if isinstance(node, ast.BinOp):
-        return _is_set(program, node.left) or _is_set(program, node.right)
-    if isinstance(node, ast.Name):
+        return _is_set(program, node.left, seen) or _is_set(program, node.right, seen)
+    if isinstance(node, ast.Name) and node.id not in seen:
         scope = program.scope(node)
         given = [
             one.value
@@ -80,5 +80,7 @@ def _is_set(program: Program, node: ast.expr) -> bool:
             if isinstance(one, ast.Assign)
             and any(isinstance(target, ast.Name) and target.id == node.id for target in one.targets)
         ]
-        return bool(given) and any(not isinstance(one, ast.Name) and _is_set(program, one) for one in given)
+        return bool(given) and any(
+            not isinstance(one, ast.Name) and _is_set(program, one, seen | {node.id}) for one in given
+        )
     return False
