@@ -119,8 +119,10 @@ def test_one_worker_without_a_traceback_takes_one_line():
 
 
 def test_a_signal_is_named_with_a_guess():
-    box = verdict(exit_of(0, status=143, signal=15, stopped=True, failed_at=None), exit_of(1, status=137, signal=9))
-    assert "worker 1 failed first: killed by SIGKILL (out of memory?)" in box
+    killed = exit_of(0, status=137, signal=9, host="elsewhere")
+    assert "worker 0 on elsewhere failed: killed by SIGKILL (out of memory?)" in verdict(killed)
+    box = verdict(exit_of(0, status=143, signal=15, stopped=True, failed_at=None), exit_of(1, status=135, signal=7))
+    assert "worker 1 failed first: killed by SIGBUS (shared memory full?)" in box
 
 
 def test_a_kill_for_want_of_memory_is_told_by_the_counter_of_its_time(tmp_path):
@@ -137,7 +139,7 @@ def test_a_kill_for_want_of_memory_is_told_by_the_counter_of_its_time(tmp_path):
     first, second, third = err.getvalue().splitlines()
     assert "SIGKILL (the kernel killed a process of this host meanwhile: out of memory)" in first
     assert "memory" not in second
-    assert "SIGKILL (out of memory?)" in third
+    assert "SIGKILL (by somebody: the kernel counts no kill for want of memory)" in third
 
 
 def test_who_left_is_named_where_the_only_failure_is_a_lost_connection():

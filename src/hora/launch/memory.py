@@ -47,10 +47,12 @@ class OutOfMemory:
                 break
 
     def explain(self) -> str | None:
-        """Say that the kernel has killed a process since the last look, and by which limit; None if it has not."""
+        """Say whether the kernel killed a process since the last look, and by which limit; None if it does not count."""
         kills = None if self._counter is None else self._counter.read()
-        if self._counter is None or kills is None or kills <= self._kills:
+        if self._counter is None or kills is None:
             return None
+        if kills <= self._kills:
+            return "by somebody: the kernel counts no kill for want of memory"
         self._kills = kills
         if not self._counter.limits:
             return "the kernel killed a process of this host meanwhile: out of memory"
