@@ -26,7 +26,7 @@ def test_a_kill_in_the_cgroup_is_told_once_with_the_nearest_limit(tmp_path: Path
         "sys/fs/cgroup/user/memory.max": f"{2 * 2**30}\n",
     }
     memory = OutOfMemory(write(tmp_path, files))
-    assert memory.explain() is None
+    assert memory.explain() == NOBODY
     write(tmp_path, {"proc/vmstat": "oom_kill 10\n"})
     assert memory.explain() is None, "another job's process"
     write(tmp_path, {f"{job}/memory.events": "oom 1\noom_kill 4\noom_group_kill 0\n"})

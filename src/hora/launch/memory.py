@@ -47,7 +47,7 @@ class OutOfMemory:
                 break
 
     def explain(self) -> str | None:
-        """Say whether the kernel killed a process since the last look, and by which limit; None if it does not count."""
+        """Say whether the kernel killed a process since the last look, by which limit; None if it does not count."""
         kills = None if self._counter is None else self._counter.read()
         if self._counter is None or kills is None:
             return None
