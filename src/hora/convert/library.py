@@ -164,6 +164,7 @@ def loader(walk: Walk, arguments: Arguments) -> Value:
 def optimizer(walk: Walk, name: str, arguments: Arguments) -> Value:
     """Give an optimizer, with the modules whose parameters it is given."""
     made = Optimizer(arguments.node, walk.context, name)
+    walk.state.trace.lose()
     given: frozenset[Thing] = frozenset().union(*(walk.state.deep_things(value) for value in arguments.all))
     walk.facts.made.setdefault(made, walk.place)
     modules = {thing.module for thing in given if isinstance(thing, Parameters)}
