@@ -57,7 +57,7 @@ class OutOfMemory:
         if not self._counter.limits:
             return "the kernel killed a process of this host meanwhile: out of memory"
         limit = min(map(_limit, self._counter.limits))
-        of = "" if limit >= _UNLIMITED_BYTES else f"; the cgroup's limit is {_amount(limit)}"
+        of = "" if limit >= _UNLIMITED_BYTES else f"; the cgroup's limit is {amount(limit)}"
         return f"by the kernel: out of memory{of}"
 
 
@@ -98,7 +98,7 @@ def _limit(file: Path) -> int:
     return int(text) if text.isdigit() else _UNLIMITED_BYTES
 
 
-def _amount(count: int) -> str:
+def amount(count: int) -> str:
     """A number of bytes in words, such as ``"2 GiB"``."""
     unit, size = ("GiB", 2**30) if count >= 2**30 else ("MiB", 2**20)
     return f"{count / size:.3g} {unit}" if count < 1000 * size else f"{count / size:.0f} {unit}"

@@ -9,6 +9,7 @@ from typing import Literal
 
 from hora.launch.doctor.facts import Facts, Interface, Place
 from hora.launch.doctor.links import Links
+from hora.launch.memory import amount
 
 GIB = 2**30
 SMALL_SHM = GIB
@@ -90,7 +91,7 @@ def _shared_memory(patient: Patient) -> Iterator[Finding]:
         yield Finding(
             "warning",
             patient.name,
-            f"/dev/shm has {_amount(shm.free)} free of {_amount(shm.size)}",
+            f"/dev/shm has {amount(shm.free)} free of {amount(shm.size)}",
             "loader workers hand over batches through it, and end with a bus error where it is full",
             "Start the container with --shm-size=8g or --ipc=host, or use num_workers=0.",
         )
@@ -144,7 +145,7 @@ def _memory(patient: Patient) -> Iterator[Finding]:
         yield Finding(
             "warning",
             patient.name,
-            f"the control group allows {_amount(limit)} of the host's {_amount(memory)}",
+            f"the control group allows {amount(limit)} of the host's {amount(memory)}",
             "the kernel kills a worker when all of them together use more",
             "Raise the limit (docker --memory, Slurm's --mem), or see that the workers need less.",
         )
@@ -172,7 +173,7 @@ def _disks(patient: Patient) -> Iterator[Finding]:
 def _of_place(place: Place) -> str | None:
     if not place.writable:
         return f"{place.path} cannot be written to"
-    return f"{place.path} has {_amount(place.free)} free" if place.free < FREE_BYTES else None
+    return f"{place.path} has {amount(place.free)} free" if place.free < FREE_BYTES else None
 
 
 def _variables(patient: Patient) -> Iterator[Finding]:
@@ -288,7 +289,3 @@ def _of_links(patients: Sequence[Patient], links: Links) -> Iterator[Finding]:
                 "each step waits for its gradients to cross the slowest link",
                 "Look for other traffic, a bad cable or switch, and whether NCCL uses sockets instead of InfiniBand.",
             )
-
-
-def _amount(count: int) -> str:
-    return f"{count / GIB:.3g} GiB" if count >= GIB else f"{count / 2**20:.3g} MiB"

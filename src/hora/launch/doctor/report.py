@@ -9,6 +9,7 @@ from hora.launch.doctor.examination import Examination
 from hora.launch.doctor.facts import Facts
 from hora.launch.doctor.findings import Finding
 from hora.launch.doctor.links import Links
+from hora.launch.memory import amount
 
 _COLOURS = {"error": "red", "warning": "yellow"}
 
@@ -57,7 +58,7 @@ def host_rows(facts: Facts) -> list[tuple[str, str]]:
             if one.up and one.addresses
         ],
         *[
-            (place.path, f"{_bytes(place.free)} free of {_bytes(place.size)}")
+            (place.path, f"{amount(place.free)} free of {amount(place.size)}")
             for place in (facts.shm, facts.temporary, facts.home)
             if place is not None
         ],
@@ -85,12 +86,8 @@ def link_rows(links: Links) -> list[tuple[str, str]]:
 
 
 def _memory(facts: Facts) -> str:
-    limit = "" if facts.memory_limit is None else f", of which {_bytes(facts.memory_limit)} may be used"
-    return f"{_bytes(facts.memory)}{limit}"
-
-
-def _bytes(count: int) -> str:
-    return f"{count / 2**30:.3g} GiB" if count >= 2**30 else f"{count / 2**20:.3g} MiB"
+    limit = "" if facts.memory_limit is None else f", of which {amount(facts.memory_limit)} may be used"
+    return f"{amount(facts.memory)}{limit}"
 
 
 def _rate(rate: float) -> str:
