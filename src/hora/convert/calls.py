@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hora.convert import access, expressions, library, networks, statements, tensors
+from hora.convert import access, commands, expressions, library, networks, statements, tensors
 from hora.convert.arguments import Arguments, Keywords
 from hora.convert.facts import Call
 from hora.convert.memory import either, merge
@@ -61,6 +61,8 @@ def call(walk: Walk, node: ast.Call) -> Value:
     else:
         callees = [thing for thing in ordered(function.things) if not isinstance(thing, Constant)]
         result = either(call_thing(walk, thing, arguments) for thing in _followed(callees))
+        for thing in callees:
+            commands.follow(walk, thing, node)
     walk.called(Call(node, place, function, arguments.values, arguments.keywords, result))
     return result
 

@@ -6,7 +6,7 @@ import ast
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from hora.convert import access, expressions
+from hora.convert import access, commands, expressions
 from hora.convert.memory import State, merge
 from hora.convert.spread import ALIKE, Kind, Spread, mixed
 from hora.convert.values import UNKNOWN, Class, Constant, Frame, Function, Loader, Named, Value, WorkerZero, of, tensor
@@ -52,9 +52,11 @@ def _function(walk: Walk, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
     """Follow a definition."""
     for default in (*node.args.defaults, *(value for value in node.args.kw_defaults if value)):
         walk.value(default)
+    function = Function(node, walk.frame)
     for decorator in node.decorator_list:
         walk.value(decorator)
-    walk.bind(node.name, of(Function(node, walk.frame)))
+        commands.register(walk, decorator, function)
+    walk.bind(node.name, of(function))
 
 
 def _class(walk: Walk, node: ast.ClassDef) -> None:

@@ -104,6 +104,7 @@ class Walk:
         self.loops: tuple[tuple[ast.AST, Context], ...] = ()
         self.exits = Exits()
         self.imported: dict[Frame, dict[Thing, dict[str, Value]]] = {}
+        self.commands: dict[Thing, list[Function]] = {}
         self.recalled: dict[tuple[Function, Context], Recalled] = {}
         self.steps = 0
         self.stars: list[str] = []
