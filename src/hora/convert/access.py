@@ -272,7 +272,8 @@ def subscript(walk: Walk, node: ast.Subscript) -> Value:
         elif isinstance(thing, Batch):
             found.append(tensor(replace(receiver.spread, axis=0 if receiver.spread.kind is Kind.ROWS else None)))
         elif isinstance(thing, Shape):
-            found.append(size(receiver, thing, position, node))
+            part = sizes(receiver, thing, node.slice, node) if isinstance(node.slice, ast.Slice) else None
+            found.append(part or size(receiver, thing, position, node))
         elif isinstance(thing, Method) and thing.name == GROUPS:
             found.append(of(thing) if not isinstance(place, str) else UNKNOWN)
         elif isinstance(thing, Parameters | Weights):
@@ -323,6 +324,20 @@ def size(value: Value, shape: Shape, position: int | None, node: ast.AST) -> Val
         return NUMBER
     part = Spread(Kind.SUM, loaders)
     return tensor(mixed("HR207", "a size may or may not be that of the batch", node, part), number=True)
+
+
+def sizes(value: Value, shape: Shape, part: ast.Slice, node: ast.AST) -> Value | None:
+    """Give some numbers of a shape, as ``x.shape[2:]`` does; None where it is not to be seen which ones."""
+    bounds = _bounds(part)
+    unread = (part.lower is not None and bounds.start is None) or (part.upper is not None and bounds.stop is None)
+    lower = bounds.start or 0
+    if shape.axis is None or unread or part.step is not None or lower < 0:
+        return None
+    if bounds.stop is None:
+        return tensor(ALIKE) if lower > shape.axis else None
+    if bounds.stop < 0:
+        return None
+    return Value(items=tuple(size(value, shape, place, node) for place in range(lower, bounds.stop)))
 
 
 def key(index: Value) -> str | None:
