@@ -66,7 +66,8 @@ def test_the_launchers_lines_stand_below_the_output_and_a_progress_bar(terminal,
     report.status(["step 1", "w" * 50])
     report.status(["step 1", "w" * 50])  # as they stand
     report.line(Line(0, "stdout", "epoch 1"))
-    report.status(["step 1", "w" * 50])
+    report.tick()
+    report.tick()
     report.line(Line(1, "stderr", "50%", True))
     report.status(())
     w = "w" * 29

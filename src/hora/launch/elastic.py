@@ -113,6 +113,7 @@ class Generations:
 
         def look() -> None:
             nonlocal told
+            self.job.on_tick()
             if not told and self._differs(used, workers):
                 told = True
                 self.job.on_notice("the hosts have changed: the workers start anew after their next commit")

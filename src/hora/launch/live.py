@@ -39,14 +39,14 @@ class Live:
         """Show how the workers are."""
         now = time.monotonic()
         steps, samples = _steps(vitals), sum(vital.beat.samples for vital in vitals if vital.beat)
+        if not (steps or samples):  # what came before the first step tells nothing of the rate
+            return
         if self._past and steps < self._past[-1][1]:  # a new generation
             self._past.clear()
             self._told_steps = 0
         self._past.append((now, steps, samples))
         while now - self._past[0][0] > WINDOW_SECONDS:
             self._past.popleft()
-        if not (steps or samples):
-            return
         if self._on_lines is not None:
             self._on_lines([self.summary(vitals), *filter(None, [troubles(vitals)])])
         elif now - self._told_at > PLAIN_SECONDS and steps > self._told_steps:

@@ -80,9 +80,14 @@ class Report:
         """Draw lines below the output, in place of those before; none takes them away."""
         console = self._consoles["stderr"]
         cut = [line[: max(1, console.width - 1)] for line in lines]
-        if cut != self._status or (cut and not self._height):
+        if cut != self._status:
             self._status = cut
             self._draw(console)
+
+    def tick(self) -> None:
+        """Draw them again where output has taken their place."""
+        if self._status and not self._height:
+            self._draw(self._consoles["stderr"])
 
     def notice(self, text: str) -> None:
         """Print what the launcher has to say."""

@@ -140,6 +140,7 @@ def run_script(
                     timeout=timeout,
                     grace=grace,
                     stop=stop,
+                    on_tick=report.tick,
                     watch=watch,
                 )
                 with quit_asks(watch.ask_for_stacks):
