@@ -16,11 +16,11 @@ def of_module(walk: Walk, package: Package) -> Value:
     """Give what a module of the script's own holds under a name that a setting chooses.
 
     That is one of its functions that give something, or else of its classes; names with an underscore are not chosen.
-    Of functions that differ in their constants alone, such as a network's depth, one stands for all.
+    Of functions that differ in lists of constants alone, such as the depths of a network's blocks, one stands for all.
     """
     held = [value for name, value in walk.state.held(package.frame).items() if not name.startswith("_")]
     makers = {
-        _but_for_constants(thing): of(thing)
+        _but_for_lists(thing): of(thing)
         for value in held
         for thing in ordered(value.things)
         if isinstance(thing, Function) and _gives(thing)
@@ -33,7 +33,24 @@ def _gives(function: Function) -> bool:
     return any(isinstance(node, ast.Return) and node.value is not None for node in ast.walk(function.node))
 
 
-def _but_for_constants(function: Function) -> tuple[Frame, str]:
-    """Give what two functions have in common that differ in their names and constants alone."""
-    nodes = (node for node in ast.walk(function.node) if not isinstance(node, ast.Constant | ast.Expr))
-    return function.frame, " ".join(getattr(node, "id", getattr(node, "attr", type(node).__name__)) for node in nodes)
+def _but_for_lists(function: Function) -> tuple[Frame, str]:
+    """Give what two functions have in common that differ in their names, docstrings and lists of constants alone."""
+    whole = function.node.body if isinstance(function.node.body, list) else [function.node.body]
+    body = [one for one in whole if not isinstance(one, ast.Expr)]
+    lists = {
+        id(entry)
+        for statement in body
+        for node in ast.walk(statement)
+        if isinstance(node, ast.List | ast.Tuple)
+        for entry in node.elts
+        if isinstance(entry, ast.Constant)
+    }
+    nodes = (node for one in body for node in ast.walk(one) if id(node) not in lists)
+    return function.frame, " ".join([ast.dump(function.node.args), *map(_word, nodes)])
+
+
+def _word(node: ast.AST) -> str:
+    """Name what a node says itself."""
+    if isinstance(node, ast.Constant):
+        return repr(node.value)
+    return str(getattr(node, "id", getattr(node, "attr", getattr(node, "arg", type(node).__name__))))
