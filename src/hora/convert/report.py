@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.syntax import Syntax
+from rich.text import Text
 
 from hora.convert.conversion import Conversion, ConvertedFile
 from hora.convert.finding import Finding
@@ -29,37 +30,42 @@ def show_reasons(
     ``others`` are scripts that import what was written over.
     """
     if conversion.refusals:
-        console.print(f"[bold red]{conversion.path}: not converted, nothing written[/]", highlight=False)
+        _say(console, (f"{conversion.path}: not converted, nothing written", "bold red"))
         _findings(conversion.refusals, console, "red")
         return
     if not conversion.edits:
-        console.print(f"{conversion.path}: nothing to convert", highlight=False)
+        _say(console, f"{conversion.path}: nothing to convert")
     several = len(conversion.changed) > 1 or conversion.script not in conversion.changed
     for file in conversion.changed:
         if several:
-            console.print(f"[bold]{file.path}[/]", highlight=False)
+            _say(console, (str(file.path), "bold"))
         _edits(file, console)
     _findings(conversion.notes, console, "yellow")
     alone = [str(file.path) for file in conversion.files if not file.changed and file is not conversion.script]
     if conversion.changed and several and alone:
-        console.print(f"left as they are: {', '.join(alone)}", highlight=False, soft_wrap=True)
+        _say(console, f"left as they are: {', '.join(alone)}")
     if written and conversion.edits:
         original = "ORIGINAL" if written[0] == conversion.path else conversion.path
         more = f" and {len(written) - 1} more" if len(written) > 1 else ""
         told = f"wrote {written[0]}{more}; next: hora verify -n 2 {original} {written[0]}"
-        console.print(told, highlight=False, soft_wrap=True)
+        _say(console, told)
     if others:
         told = f"these scripts import what has changed, and are to be converted, too: {', '.join(map(str, others))}"
-        console.print(told, highlight=False, soft_wrap=True)
+        _say(console, told)
 
 
 def _edits(file: ConvertedFile, console: Console) -> None:
     """Print what was done to a file, line by line."""
     for line, code, why in dict.fromkeys((edit.line, edit.code, edit.reason) for edit in file.edits):
-        console.print(f"[dim]line {line:>4}[/]  [bold]{code}[/]  {why}", highlight=False, soft_wrap=True)
+        _say(console, (f"line {line:>4}", "dim"), "  ", (code, "bold"), f"  {why}")
 
 
 def _findings(findings: tuple[Finding, ...], console: Console, colour: str) -> None:
     for finding in findings:
         where = f"{finding.file}:{finding.line}:{finding.column}"
-        console.print(f"{where}: [{colour}]{finding.code}[/] {finding.message}", highlight=False, soft_wrap=True)
+        _say(console, f"{where}: ", (finding.code, colour), f" {finding.message}")
+
+
+def _say(console: Console, *parts: str | tuple[str, str]) -> None:
+    """Print a line of words, some with a style, as they are: rich would make an emoji of ``main.py:100:``."""
+    console.print(Text.assemble(*parts), soft_wrap=True)

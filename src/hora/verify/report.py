@@ -17,7 +17,7 @@ def show(result: Verification, console: Console) -> None:
     answers = [("Verdict", answer(result)), ("Why", result.why), ("Next", result.next)]
     if not console.is_terminal:
         for name, value in [*answers, *evidence(result)]:
-            console.print(f"{name}: {value}", soft_wrap=True, highlight=False, markup=False)
+            console.print(f"{name}: {value}", soft_wrap=True, highlight=False, markup=False, emoji=False)
         return
     colour = _COLOURS[result.verdict]
     rows: list[RenderableType] = [_grid(answers, "bold", f"bold {colour}"), Text(), _grid(evidence(result), "dim", "")]
