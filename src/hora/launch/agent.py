@@ -18,13 +18,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import FrameType
 
 from hora import __version__
 from hora.launch.doctor.answers import Answers
-from hora.launch.environment import host_environment, reserved_port
+from hora.launch.environment import host_environment, installed_torch, reserved_port
 from hora.launch.frames import FrameReader, Message, frame
 from hora.launch.guard import Guard
 from hora.launch.interfaces import address_of, interface_of
@@ -266,14 +265,6 @@ class _Running:
         for fd in self.pipes.values():
             with contextlib.suppress(BlockingIOError):
                 os.read(fd, _CHUNK)
-
-
-def installed_torch() -> str | None:
-    """The version of torch that is installed here, None where there is none."""
-    try:
-        return version("torch")
-    except PackageNotFoundError:
-        return None
 
 
 def main() -> None:

@@ -14,9 +14,8 @@ from types import TracebackType
 
 from hora import __version__
 from hora.errors import HoraError
-from hora.launch.agent import installed_torch
 from hora.launch.connection import Connection
-from hora.launch.environment import seconds
+from hora.launch.environment import installed_torch, seconds
 from hora.launch.frames import Message
 from hora.launch.generation import Meeting
 from hora.launch.hosts import Host, Place

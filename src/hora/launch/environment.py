@@ -7,6 +7,7 @@ import socket
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -90,6 +91,19 @@ def seconds(name: str, default: float, env: Mapping[str, str] = os.environ) -> f
         return float(setting)
     except ValueError:
         raise HoraError(f"read {name}", f"{setting!r} is no number", "Set it to seconds.") from None
+
+
+def installed_torch() -> str | None:
+    """The version of torch that is installed here, None where there is none."""
+    try:
+        return version("torch")
+    except PackageNotFoundError:
+        return None
+
+
+def visible_gpus(gpus: int, devices: str | None) -> int:
+    """Count those of a host's NVIDIA GPUs that workers see, by CUDA_VISIBLE_DEVICES; None where it is not set."""
+    return gpus if devices is None else min(gpus, len([device for device in devices.split(",") if device.strip()]))
 
 
 def cores() -> int:

@@ -20,6 +20,7 @@ from tempfile import TemporaryDirectory
 
 from hora.errors import HoraError
 from hora.launch.elastic import Generations
+from hora.launch.environment import visible_gpus
 from hora.launch.generation import run_generation
 from hora.launch.hosts import places
 from hora.launch.job import Job
@@ -219,10 +220,9 @@ def _check_module(module: str, asked: str) -> None:
 
 def _visible_gpus() -> int:
     """Count the NVIDIA GPUs that the workers will see, without the time that asking torch takes."""
-    devices = os.environ.get("CUDA_VISIBLE_DEVICES")
     known = Path("/proc/driver/nvidia/gpus")
     here = len(list(known.iterdir())) if known.is_dir() else 0
-    return here if devices is None else min(here, len([device for device in devices.split(",") if device.strip()]))
+    return visible_gpus(here, os.environ.get("CUDA_VISIBLE_DEVICES"))
 
 
 def _to_stderr(notice: str) -> None:

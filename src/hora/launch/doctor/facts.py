@@ -12,12 +12,11 @@ import sys
 import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from hora import __version__
-from hora.launch.environment import cores
+from hora.launch.environment import cores, installed_torch
 from hora.launch.interfaces import addresses_of
 from hora.launch.memory import memory_limit
 
@@ -144,7 +143,7 @@ def gather() -> Facts:
         name=socket.gethostname(),
         resolved=_resolved(socket.gethostname()),
         python=".".join(map(str, sys.version_info[:3])),
-        torch=_installed("torch"),
+        torch=installed_torch(),
         hora=__version__,
         cores=cores(),
         processors=os.cpu_count() or 1,
@@ -163,13 +162,6 @@ def gather() -> Facts:
 
 def _matters(name: str) -> bool:
     return name != _SECRET and (name in _VARIABLES or name.startswith(_PREFIXES))
-
-
-def _installed(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 def _resolved(name: str) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from typing import Literal
 
 from hora.launch.doctor.facts import Facts, Interface, Place
 from hora.launch.doctor.links import Links
+from hora.launch.environment import visible_gpus
 from hora.launch.memory import amount
 
 GIB = 2**30
@@ -120,7 +121,7 @@ def _cores(patient: Patient) -> Iterator[Finding]:
 
 def _gpus(patient: Patient) -> Iterator[Finding]:
     gpus, visible = len(patient.facts.gpus), patient.facts.variables.get("CUDA_VISIBLE_DEVICES")
-    seen = gpus if visible is None else min(gpus, len([one for one in visible.split(",") if one.strip()]))
+    seen = visible_gpus(gpus, visible)
     if gpus and not seen:
         yield Finding(
             "warning",
