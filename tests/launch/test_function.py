@@ -7,7 +7,7 @@ import pytest
 
 import hora
 from hora.errors import HoraError
-from hora.launch import function
+from hora.launch import calling
 from hora.launch.calling import read_results
 
 
@@ -29,7 +29,7 @@ def test_a_result_that_cannot_be_pickled_is_an_error():
 
 
 def test_a_function_of_the_script_needs_cloudpickle(monkeypatch):
-    monkeypatch.setattr(function, "find_spec", lambda name: None)
+    monkeypatch.setattr(calling, "find_spec", lambda name: None)
     monkeypatch.setattr(functions.place, "__module__", "__main__")
     with pytest.raises(HoraError, match="Install cloudpickle"):
         hora.run(functions.place)

@@ -34,7 +34,7 @@ def call(script: str) -> None:
         with (directory / FUNCTION).open("rb") as file:
             sys.path[:] = pickle.load(file)
             func, args, kwargs = pickle.load(file)
-        result = _dump(func(*args, **kwargs))
+        result = dump(func(*args, **kwargs))
     except Exception:
         _write(directory / FAILURE.format(rank=rank), traceback.format_exc().encode())
         raise
@@ -53,9 +53,14 @@ def read_results(directory: Path) -> list[Any]:
     return [pickle.loads(found[key].read_bytes()) for key in sorted(found) if key[0] == last]
 
 
-def _dump(result: object) -> bytes:
-    """Pickle a result, as the function was."""
-    data: bytes = import_module("cloudpickle" if find_spec("cloudpickle") else "pickle").dumps(result)
+def by_value() -> bool:
+    """Return whether cloudpickle is here, which pickles functions by what they do and not by where they stand."""
+    return find_spec("cloudpickle") is not None
+
+
+def dump(thing: object) -> bytes:
+    """Pickle a function with its arguments, or a result, by cloudpickle where that is installed."""
+    data: bytes = import_module("cloudpickle" if by_value() else "pickle").dumps(thing)
     return data
 
 

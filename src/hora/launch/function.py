@@ -13,13 +13,11 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from hora.errors import HoraError
-from hora.launch.calling import FAILURE, FUNCTION, RESULT, SCRIPT, read_results
+from hora.launch.calling import FAILURE, FUNCTION, RESULT, SCRIPT, by_value, dump, read_results
 from hora.launch.logs import state_directory
 from hora.launch.request import Request
 from hora.launch.script import run_script
@@ -115,19 +113,17 @@ def run(
 
 def _pickled(asked: str, func: Callable[..., Any], call: object) -> bytes:
     """Pickle a function and its arguments, by cloudpickle where that is installed."""
-    by_value = find_spec("cloudpickle") is not None
-    if not by_value and getattr(func, "__module__", "") == "__main__":
+    if not by_value() and getattr(func, "__module__", "") == "__main__":
         raise HoraError(
             asked,
             "the function stands in the script itself, where workers cannot import it",
             "Install cloudpickle, or move the function to a module and import it.",
         )
     try:
-        data: bytes = import_module("cloudpickle" if by_value else "pickle").dumps(call)
+        return dump(call)
     except (pickle.PicklingError, TypeError, AttributeError) as error:
-        mend = "Pass what can be pickled." if by_value else "Install cloudpickle, or pass what pickle can pickle."
+        mend = "Pass what can be pickled." if by_value() else "Install cloudpickle, or pass what pickle can pickle."
         raise HoraError(asked, f"it does not travel to the workers: {error}", mend) from error
-    return data
 
 
 @contextmanager
