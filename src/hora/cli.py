@@ -63,6 +63,7 @@ def convert(
     ] = None,
     diff: Annotated[bool, typer.Option("--diff", help="Print a unified diff of all files; write nothing.")] = False,
     in_place: Annotated[bool, typer.Option("--in-place", help="Overwrite the script and its modules.")] = False,
+    to: Annotated[str, typer.Option("--to", help="Whose words it is said in: hora, horovod or ddp.")] = "hora",
     json_: Json = False,
 ) -> None:
     """Turn a script for one device into one for several workers.
@@ -77,7 +78,7 @@ def convert(
 
     if (output is not None) + diff + in_place > 1:
         raise HoraError("convert", "more than one of -o, --diff and --in-place", "Give one of them")
-    conversion = convert(script)
+    conversion = convert(script, to=to)
     writes = not conversion.refusals and (in_place or output is not None)
     written = write(conversion, output, in_place=in_place) if writes else ()
     if json_:

@@ -124,4 +124,4 @@ def test_each_line_knows_where_it_came_from() -> None:
     text = "a\nb\nc\n"
     changes = [Edit(2, 2, "new\n", FILE), Edit(2, 2, "    ", FILE)]
     assert edits.apply(text, changes) == "a\nnew\n    b\nc\n"
-    assert edits.origins(text, changes) == [0, 2, 2, 4]
+    assert edits.origins(text, changes) == [(0, True), (2, False), (2, True), (4, True)]

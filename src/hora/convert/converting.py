@@ -8,22 +8,24 @@ from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
-from hora.convert import edits as spans
-from hora.convert.conversion import Applied, Conversion, ConvertedFile
+from hora.convert import targets
+from hora.convert.conversion import Conversion
 from hora.convert.distributed.rules import review
+from hora.convert.draft import Draft
 from hora.convert.edits import Edit, SharedLineError
 from hora.convert.finding import Finding
 from hora.convert.follow import Learned, follow, learn
 from hora.convert.program import Program, imported
 from hora.convert.rules import GATES, MENDING, NOTING, REFUSING, hr101, hr601, hr907
-from hora.convert.source import Source, parse, read
+from hora.convert.source import Source, read
 from hora.convert.walk import TooLargeError
 from hora.errors import HoraError
 
 PASSES = 80
+_ALL = frozenset(range(1000))
 
 
-def convert(path: Path | str, *, skip: Collection[str] = ()) -> Conversion:
+def convert(path: Path | str, *, skip: Collection[str] = (), to: str = "hora") -> Conversion:
     """Convert a training script for one device to many workers; the global batch stays what it was.
 
     The modules of its own that it imports are converted with it.
@@ -34,6 +36,9 @@ def convert(path: Path | str, *, skip: Collection[str] = ()) -> Conversion:
         The script.
     skip
         Codes of rules to leave out. The result is then wrong, on purpose.
+    to
+        Whose words it is said in: ``"hora"``, ``"horovod"`` or ``"ddp"`` for torch's own. With these two the training
+        data goes through DistributedSampler, and every worker walks all evaluation data.
 
     Returns
     -------
@@ -43,13 +48,15 @@ def convert(path: Path | str, *, skip: Collection[str] = ()) -> Conversion:
     Raises
     ------
     HoraError
-        The file cannot be read or is not Python 3, or it has no training loop.
+        The file cannot be read or is not Python 3, it has no training loop, or there is no such target.
     """
     asked = f"convert {path}"
+    if to not in targets.TARGETS:
+        raise HoraError(f"{asked} --to {to}", "there is no such target", f"Name one of {', '.join(targets.TARGETS)}.")
     source = read(Path(path), asked)
-    whole: frozenset[int] = frozenset()
+    whole: frozenset[int] = frozenset() if to == "hora" else _ALL
     while True:
-        attempt = _Attempt(source, frozenset(skip), whole, asked)
+        attempt = _Attempt(source, frozenset(skip), whole, asked, to)
         blocked = attempt.run()
         if blocked <= whole:
             return attempt.conversion()
@@ -70,7 +77,7 @@ def check(path: Path | str) -> tuple[Finding, ...]:
     source = read(Path(path), asked)
     if hr907.library(source) is not None:
         return _in_order(review(source), [str(source.path)])
-    program = _follow(source, frozenset(range(1000)), {}, asked)
+    program = _follow(source, _ALL, {}, asked)
     findings = [finding for rule in GATES for finding in rule.detect(program)]
     for rule in () if findings else (*REFUSING, *chain(*MENDING)):
         try:
@@ -94,13 +101,15 @@ def _in_order(findings: list[Finding], files: list[str]) -> tuple[Finding, ...]:
 class _Attempt:
     """One conversion, with some evaluation loaders left whole."""
 
-    def __init__(self, script: Source, skip: frozenset[str], whole: frozenset[int], asked: str) -> None:
+    def __init__(self, script: Source, skip: frozenset[str], whole: frozenset[int], asked: str, target: str) -> None:
         self.script = script.path
-        self.files = {script.path: _File(script)}
+        self.files = {script.path: Draft(script)}
         self.skip = skip
         self.whole = whole
         self.asked = asked
+        self.target = target
         self.findings: list[Finding] = []
+        self.told: list[Finding] = []
 
     def run(self) -> frozenset[int]:
         """Apply rules until none can mend anything; give the evaluation loaders that cannot be dealt after all."""
@@ -110,14 +119,29 @@ class _Attempt:
             program = _follow(self.files[self.script].source, self.whole, edited, self.asked, learned)
             learned = learn(program)
             for source in program.sources:
-                self.files.setdefault(source.path, _File(source))
+                self.files.setdefault(source.path, Draft(source))
             if not self._mend(program):
+                if self.target != "hora":
+                    self._translate(program)
                 return hr601.blocked(program) if "HR601" not in self.skip else frozenset()
-        applied = [one.code for file in self.files.values() for one in file.applied[-8:]]
-        codes = ", ".join(dict.fromkeys(applied))
+        codes = ", ".join(dict.fromkeys(code for file in self.files.values() for code in file.codes[-8:]))
         raise HoraError(
             self.asked, f"the rules do not come to an end ({codes})", "Please report this script.", status=3
         )
+
+    def _translate(self, program: Program) -> None:
+        """Say the converted script in the target's words."""
+        for find in (targets.translate, targets.complete):
+            if any(one.refusal for one in (*self.findings, *self.told)):
+                return
+            found = find(program, self.target)
+            # Their places are those of the text before it is changed once more.
+            self.told += [self._mapped(one) for one in (*self.findings, *found) if not one.mendable]
+            self.findings = []
+            if not any(one.refusal for one in found):
+                self._apply(program, [one for one in found if one.mendable])
+                edited = {path: file.source for path, file in self.files.items() if path != self.script}
+                program = _follow(self.files[self.script].source, self.whole, edited, self.asked)
 
     def _mend(self, program: Program) -> bool:
         """Apply the rules of the first stage that can mend something."""
@@ -164,67 +188,18 @@ class _Attempt:
                 found = f"{codes} wrote what cannot be ({error})"
                 raise HoraError(self.asked, found, "Please report this script.", status=3) from error
 
+    def _mapped(self, finding: Finding) -> Finding:
+        """Give a finding with its place in the original."""
+        by_name = {str(path): file for path, file in self.files.items()}
+        return by_name[finding.file].mapped(finding) if finding.file in by_name else finding
+
     def conversion(self) -> Conversion:
         """Give the result: converted, or refused and unchanged."""
-        by_name = {str(path): file for path, file in self.files.items()}
-        found = [by_name[one.file].mapped(one) if one.file in by_name else one for one in self.findings]
+        found = [*self.told, *map(self._mapped, self.findings)]
         refusals = tuple(dict.fromkeys(one for one in found if one.refusal))
         notes = tuple(dict.fromkeys(one for one in found if one.note))
         files = tuple(file.converted(refused=bool(refusals)) for file in self.files.values())
         return Conversion(self.script, files, refusals, notes)
-
-
-class _File:
-    """A file on its way from what it was to what it becomes."""
-
-    def __init__(self, source: Source) -> None:
-        self.original = self.source = source
-        self.lines = list(range(1, len(source.lines) + 1))
-        self.applied: list[Applied] = []
-
-    def apply(self, findings: list[Finding]) -> None:
-        """Make the edits of some findings, and keep track of where each line came from."""
-        before = self.source
-        edits = [edit for finding in findings for edit in finding.edits or ()]
-        text = spans.apply(before.text, edits)
-        self.source = parse(text, path=before.path, encoding=before.encoding, bom=before.bom)
-        self._note(findings, before)
-        self.lines = [self._line(before, offset) for offset in spans.origins(before.text, edits)]
-
-    def _note(self, findings: list[Finding], before: Source) -> None:
-        """Note what was done, for each line that has it."""
-        whose = {id(edit): finding for finding in findings for edit in finding.edits or ()}
-        # Lines that only move below a guard that is there already are changed, too.
-        moved = {
-            id(edit) for one in findings if not any(e.text.strip() for e in one.edits or ()) for edit in one.edits or ()
-        }
-        for edit, offset in spans.landings(edit for finding in findings for edit in finding.edits or ()):
-            if not edit.text.strip() and id(edit) not in moved:
-                continue
-            first, last = (self.source.line_of(offset + place) for place in (0, max(0, len(edit.text.rstrip()) - 1)))
-            text = "\n".join(line.strip() for line in self.source.lines[first - 1 : last] if line.strip())
-            finding = whose[id(edit)]
-            applied = Applied(finding.code, finding.message, self._line(before, edit.start), text)
-            if applied not in self.applied:
-                self.applied.append(applied)
-
-    def _line(self, source: Source, offset: int) -> int:
-        """Give the line of the original that an offset in a later text stands for."""
-        return self.lines[min(source.line_of(offset), len(self.lines)) - 1]
-
-    def mapped(self, finding: Finding) -> Finding:
-        """Give a finding with its place in the original."""
-        line = self.lines[finding.line - 1]
-        now, then = self.source.lines[finding.line - 1], self.original.lines[line - 1]
-        shift = (len(then) - len(then.lstrip())) - (len(now) - len(now.lstrip()))
-        return replace(finding, line=line, column=max(1, finding.column + shift))
-
-    def converted(self, *, refused: bool) -> ConvertedFile:
-        """Give the file before and after: unchanged where something is refused."""
-        original = self.original
-        text = original.text if refused else self.source.text
-        applied = () if refused else tuple(sorted(self.applied, key=lambda one: one.line))
-        return ConvertedFile(original.path, original.text, text, applied, original)
 
 
 def _file_of(program: Program, edits: tuple[Edit, ...]) -> Source:

@@ -64,20 +64,23 @@ def landings(edits: Iterable[Edit]) -> list[tuple[Edit, int]]:
     return found
 
 
-def origins(text: str, edits: Iterable[Edit]) -> list[int]:
-    """For each line of the edited text, the offset in the old text of the first old character on it, or of the edit."""
-    lines: list[int] = []
-    fresh, mine = True, False  # at a line's start; the line has an old character already
+def origins(text: str, edits: Iterable[Edit]) -> list[tuple[int, bool]]:
+    """For each line of the edited text, where it came from, and whether anything on it is old.
+
+    That is the offset in the old text of the first old character on it that is no white space, or of the edit.
+    """
+    lines: list[tuple[int, bool]] = []
+    fresh = True  # at a line's start
 
     def feed(piece: str, start: int, old: bool) -> None:
-        nonlocal fresh, mine
+        nonlocal fresh
         for index, character in enumerate(piece):
             here = start + index if old else start
             if fresh:
-                lines.append(here)
-                fresh, mine = False, False
-            if old and not mine and not character.isspace():
-                lines[-1], mine = here, True
+                lines.append((here, False))
+                fresh = False
+            if old and not lines[-1][1] and not character.isspace():
+                lines[-1] = here, True
             if character == "\n" or (character == "\r" and piece[index + 1 : index + 2] != "\n"):
                 fresh = True
 

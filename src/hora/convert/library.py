@@ -24,6 +24,7 @@ from hora.convert.values import (
     Named,
     Optimizer,
     Output,
+    Parallel,
     Parameters,
     Scaler,
     Scheduler,
@@ -81,6 +82,8 @@ def call(walk: Walk, name: str, arguments: Arguments) -> Value:
         return UNKNOWN
     if name in names.SYNCHRONISED and arguments.values:
         return arguments.values[0]
+    if name == names.PARALLEL and arguments.values:
+        return replace(arguments.values[0], things=arguments.values[0].things | {Parallel()})
     if name in names.SPREADERS and arguments.values:
         return _spread_out(walk, last, arguments)
     if name.startswith("torch.nn.") and last[:1].isupper() and name.count(".") == 2:

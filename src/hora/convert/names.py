@@ -67,6 +67,7 @@ SPREADERS = frozenset({
     "torch.nn.DataParallel", "torch.nn.parallel.DataParallel", "torch.nn.parallel.data_parallel",
     "torch.nn.parallel.data_parallel.DataParallel", "torch.nn.parallel.data_parallel.data_parallel",
 })  # fmt: skip
+PARALLEL = "torch.nn.parallel.DistributedDataParallel"
 MOVES = frozenset({"to", "cuda", "cpu", "half", "float", "double", "bfloat16"})
 CONTAINERS = frozenset({"torch.nn.Sequential", "torch.nn.ModuleList", "torch.nn.ModuleDict"})
 SAME = frozenset({

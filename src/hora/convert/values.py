@@ -99,6 +99,11 @@ class Module(Made):
 
 
 @dataclass(frozen=True)
+class Parallel(Thing):
+    """What stands beside a network that DistributedDataParallel has wrapped."""
+
+
+@dataclass(frozen=True)
 class Loader(Made):
     """A DataLoader; ``dealt`` is ``"training"`` or ``"evaluation"`` once ``deal()`` has taken it."""
 

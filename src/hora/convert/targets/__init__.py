@@ -1,0 +1,38 @@
+"""Say a conversion in other words than Hora's: in Horovod's, or in torch's own.
+
+A script is converted to ``hora.torch`` first; what stands then is known to be right. A target replaces each use of the
+runtime by what does the same there, and refuses the script, at the line, where nothing does.
+"""
+
+from __future__ import annotations
+
+from hora.convert.finding import Finding
+from hora.convert.program import Program
+from hora.convert.targets import horovod, parallel, sampling, wording
+from hora.convert.targets.words import WORDS
+
+TARGETS = ("hora", *WORDS)
+"""What a script can be converted to."""
+
+
+def translate(program: Program, target: str) -> list[Finding]:
+    """Find every use of ``hora.torch`` in a converted script, with the edits that say it in a target's words.
+
+    Parameters
+    ----------
+    program
+        The converted script, with its evaluation loaders left whole.
+    target
+        ``"horovod"`` or ``"ddp"``.
+    """
+    words = WORDS[target]
+    findings = sampling.closures(program)
+    findings += horovod.detect(program) if target == "horovod" else parallel.wrap(program)
+    findings += sampling.detect(program, words)
+    findings += wording.detect(program, words)
+    return findings
+
+
+def complete(program: Program, target: str) -> list[Finding]:
+    """Find what a translated script must do besides, as it is followed again."""
+    return parallel.detect(program) if target == "ddp" else []

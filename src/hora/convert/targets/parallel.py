@@ -1,0 +1,133 @@
+"""Wrap networks in DistributedDataParallel, and see to it that the training goes through the wrapper."""
+
+from __future__ import annotations
+
+import ast
+
+from hora.convert.edits import Edit, replace
+from hora.convert.facts import Call
+from hora.convert.finding import Finding
+from hora.convert.program import Program
+from hora.convert.runtime import NAME
+from hora.convert.values import Function, Method, Parallel, Thing, Value, Weights
+
+CODE = "HR301"
+_MESSAGE = "its gradients are averaged over the workers"
+_PASSED_ON = frozenset([
+    *("train", "eval", "training", "to", "cuda", "cpu", "half", "float", "double", "bfloat16"),
+    *("parameters", "zero_grad", "requires_grad_", "apply", "forward", "module"),
+])  # fmt: skip
+_WHOLE = ("torch.save", "copy.deepcopy", "copy.copy", "pickle.dump")
+
+
+def wrap(program: Program) -> list[Finding]:
+    """Wrap each network that is trained where the workers' networks are made equal, which the wrapper does as well."""
+    findings = []
+    trained = {program.root(one) for made in program.stepping for one in program.facts.trained_by(made)}
+    for call in program.calls_of(f"{NAME}.broadcast_parameters"):
+        source, weights = program.home(call.node), call.node.args[0]
+        networks = {thing.module for thing in call.args[0].things if isinstance(thing, Weights)}
+        target = (
+            weights.func.value if isinstance(weights, ast.Call) and isinstance(weights.func, ast.Attribute) else None
+        )
+        statement = program.statement(call.node)
+        if not networks <= trained:
+            lines = f"for tensor in {source.segment(weights)}.values():"
+            dist = program.fresh("dist", "distributed")
+            body = f"{source.margin(statement)}{source.indent}{dist}.broadcast(tensor, src=0)"
+            edit = replace(source, statement, f"{lines}{source.newline}{body}")
+            findings.append(program.finding("HR302", call.node, "workers do not start from one state", [edit]))
+        elif isinstance(target, ast.Attribute) or (isinstance(target, ast.Name) and _is_local(program, call, target)):
+            name = source.segment(target)
+            edit = replace(source, statement, f"{name} = DistributedDataParallel({name})")
+            findings.append(program.finding(CODE, call.node, _MESSAGE, [edit]))
+        else:
+            message = "the network has no name here that its wrapper could be given: convert to hora"
+            findings.append(program.finding(CODE, call.node, message, None))
+    return findings
+
+
+def _is_local(program: Program, call: Call, name: ast.Name) -> bool:
+    """Whether a name may be bound anew where a call stands."""
+    return name.id in program.facts.bindings.get(call.place.frame, {})
+
+
+def detect(program: Program) -> list[Finding]:
+    """Find what does not go through the wrapper, and what the wrapper hides."""
+    return list(dict.fromkeys([*_trained_past(program), *_hidden(program), *_whole(program)]))
+
+
+def _parallel(value: Value) -> bool:
+    """Whether a value may be a wrapper."""
+    return Parallel() in value.things
+
+
+def _trained_past(program: Program) -> list[Finding]:
+    """Refuse training that calls a network without its wrapper, and let worker 0 alone call it so."""
+    findings = []
+    trained = {program.root(one) for made in program.stepping for one in program.facts.trained_by(made)}
+    loops = {loop for one in program.backwards for loop in one.place.loops[-1:]}
+    for call in program.all_calls:
+        node, value = call.node, call.function
+        if _parallel(value) and value.things & trained and call.place.alone:
+            message = "worker 0 alone would wait for the others in the wrapper"
+            findings.append(program.finding(CODE, node, message, [_module(program, node.func)]))
+        if not loops & set(call.place.loops) or not program.deep(call.result).local:
+            continue
+        past = value.things & trained and not _parallel(value)
+        method = any(_owner(thing) in trained for thing in value.things) and _goes_past(program, node, call)
+        if past or method:
+            message = "the training goes past DistributedDataParallel, which averages nothing then: convert to hora"
+            findings.append(program.finding(CODE, node, message, None))
+    return findings
+
+
+def _owner(thing: Thing) -> Thing | None:
+    """Give the object that a method is of."""
+    if isinstance(thing, Function):
+        return thing.bound
+    return thing.receiver if isinstance(thing, Method) else None
+
+
+def _goes_past(program: Program, node: ast.Call, call: Call) -> bool:
+    """Whether a network's method is called from outside of it."""
+    if not isinstance(node.func, ast.Attribute) or node.func.attr in _PASSED_ON - {"forward"}:
+        return False
+    owner = program.value(node.func.value, call.place.context)
+    inside = any(isinstance(one, ast.ClassDef) for one in program.ancestors(node))
+    return owner is not None and not inside
+
+
+def _hidden(program: Program) -> list[Finding]:
+    """Find attributes and methods of networks that the wrapper hides."""
+    findings = []
+    for node in program.nodes():
+        if not isinstance(node, ast.Attribute) or not isinstance(node.ctx, ast.Load) or node.attr in _PASSED_ON:
+            continue
+        ways = program.values(node.value)
+        if not any(map(_parallel, ways)):
+            continue
+        if all(map(_parallel, ways)):
+            message = "the wrapper has it from the network"
+            findings.append(program.finding(CODE, node, message, [_module(program, node.value)]))
+        else:
+            message = "the network is wrapped on one way that leads here, and not on another: convert to hora"
+            findings.append(program.finding(CODE, node, message, None))
+    return findings
+
+
+def _whole(program: Program) -> list[Finding]:
+    """Find networks that are saved or copied as a whole."""
+    return [
+        program.finding(CODE, call.node, "the network is saved without its wrapper", [_module(program, node)])
+        for call in program.calls_of(*_WHOLE)
+        for node, value in zip(call.node.args, call.args, strict=False)
+        if _parallel(value)
+    ]
+
+
+def _module(program: Program, node: ast.expr) -> Edit:
+    """Reach through the wrapper."""
+    source = program.home(node)
+    end = source.span(node)[1]
+    return Edit(end, end, ".module", source.path)

@@ -1,0 +1,169 @@
+"""Shard what ``deal()`` deals with torch's DistributedSampler, an epoch after the other in an order of its own."""
+
+from __future__ import annotations
+
+import ast
+
+from hora.convert.edits import Edit, insert_before, replace, without
+from hora.convert.facts import Call, Draw, Place
+from hora.convert.finding import Finding
+from hora.convert.metrics import batch_loop
+from hora.convert.names import LOADERS
+from hora.convert.naming import expression
+from hora.convert.program import Program
+from hora.convert.runtime import NAME
+from hora.convert.targets.words import Words
+from hora.convert.values import Loader, Named, plain
+
+_POSITIONS = ("dataset", "batch_size", "shuffle", "sampler", "batch_sampler")
+_NOTE = (
+    "DistributedSampler has an order of its own, and fills the last batches with samples from the start; N workers"
+    " should divide the batch size"
+)
+
+
+def closures(program: Program) -> list[Finding]:
+    """Refuse optimizers that ask for the loss again and again, of which these targets reduce only the gradient."""
+    message = "the optimizer decides by the loss of a closure, which only hora.torch reduces: convert to hora"
+    return [program.finding("HR309", event.node, message, None) for event in program.events if event.what == "closure"]
+
+
+def detect(program: Program, words: Words) -> list[Finding]:
+    """Find the loaders that are dealt, with the edits that give them a DistributedSampler instead."""
+    findings: list[Finding] = []
+    sites: set[ast.AST] = set()
+    for call in program.calls_of(f"{NAME}.deal"):
+        if call.node in sites:
+            continue
+        sites.add(call.node)
+        edits = _undealt(program, call)
+        loaders = [one for one in call.result.things if isinstance(one, Loader)]
+        for site in dict.fromkeys(one.site for one in loaders):
+            sampled = _sampled(program, site, words) if site not in sites else []
+            sites.add(site)
+            if isinstance(sampled, str):
+                findings.append(program.finding("HR201", site, sampled, None))
+            else:
+                edits += sampled
+        findings.append(program.finding("HR201", call.node, "its samples are dealt over the workers", edits))
+        findings.append(program.finding("HR201", call.node, _NOTE, ()))
+        findings += _reshuffled(program, frozenset(loaders))
+    return findings
+
+
+def _undealt(program: Program, call: Call) -> list[Edit]:
+    """Take a deal out."""
+    statement, source = program.statement(call.node), program.home(call.node)
+    given = source.segment(call.node.args[0])
+    if isinstance(statement, ast.Assign) and statement.value is call.node:
+        if [source.segment(target) for target in statement.targets] == [given]:
+            return [without(source, statement)]
+    return unwrapped(program, call.node)
+
+
+def unwrapped(program: Program, call: ast.Call) -> list[Edit]:
+    """Leave of a call its first argument."""
+    source = program.home(call)
+    (start, end), (inner, last) = source.span(call), source.span(call.args[0])
+    return [Edit(start, inner, "", source.path), Edit(last, end, "", source.path)]
+
+
+def _sampled(program: Program, site: ast.AST, words: Words) -> list[Edit] | str:
+    """Give a loader a sampler and its share of the batch size, or say why it cannot have them."""
+    made = {thing for call in program.calls_by_node.get(site, ()) for thing in call.function.things}
+    if not isinstance(site, ast.Call) or not any(isinstance(one, Named) and one.name in LOADERS for one in made):
+        return "the loader is of a class of its own, whose samples DistributedSampler may not deal"
+    if any(isinstance(one, ast.Starred) for one in site.args) or any(one.arg is None for one in site.keywords):
+        return "the loader's options come in a dictionary, in which its sampler and batch size cannot be set: name them"
+    given = dict(zip(_POSITIONS, site.args, strict=False))
+    given |= {one.arg: one.value for one in site.keywords if one.arg is not None}
+    given = {name: node for name, node in given.items() if not _is(node, None)}
+    if {"sampler", "batch_sampler"} & given.keys() or len(site.args) > 3:
+        return "the loader has a sampler of its own, in whose place DistributedSampler would come: convert to hora"
+    if "dataset" not in given or "batch_size" not in given:
+        return "the loader has no batch size of which a worker could take its share"
+    source, name = program.home(site), program.fresh(*words.names) if words.target == "ddp" else program.runtime
+    dataset, size, shuffle = given["dataset"], given["batch_size"], given.get("shuffle")
+    edits: list[Edit] = []
+    told = source.segment(dataset)
+    if not isinstance(dataset, ast.Name | ast.Attribute) and not told.startswith("range("):
+        statement = program.statement(site)
+        if not isinstance(statement, ast.Assign | ast.Expr | ast.Return):
+            return "the dataset has no name by which its sampler could have it"
+        told = program.fresh("dataset", "train_dataset", "samples")
+        edits += [
+            insert_before(source, statement, [f"{told} = {source.segment(dataset)}"]),
+            replace(source, dataset, told),
+        ]
+    factor = source.segment(size)
+    if not isinstance(size, ast.Name | ast.Attribute | ast.Constant | ast.Call | ast.Subscript):
+        factor = f"({factor})"
+    edits.append(replace(source, size, f"{factor} // {words.said['size'].format(name=name)}"))
+    options = words.options.format(name=name)
+    if shuffle is None or _is(shuffle, False):
+        options += ", shuffle=False"
+    elif not _is(shuffle, True):
+        options += f", shuffle={source.segment(shuffle)}"
+    sampler = f"sampler=DistributedSampler({told}{options})"
+    keyword = next((one for one in site.keywords if one.arg == "shuffle"), None)
+    if keyword is not None:
+        start, end = source.span(keyword)
+        edits.append(Edit(start, end, sampler, source.path))
+    elif "shuffle" in given:
+        edits.append(replace(source, given["shuffle"], sampler))
+    else:
+        at = max(source.span(node)[1] for node in (*site.args, *(one.value for one in site.keywords)))
+        edits.append(Edit(at, at, f", {sampler}", source.path))
+    return edits
+
+
+def shuffles(program: Program, loader: Loader) -> bool:
+    """Whether a loader may shuffle."""
+    shuffle = program.facts.given[loader].get(2, "shuffle")
+    return shuffle is not None and program.facts.given[loader].literal(2, "shuffle") is not False
+
+
+def _reshuffled(program: Program, loaders: frozenset[Loader]) -> list[Finding]:
+    """Tell the samplers of loaders the epoch, where they are walked more than once."""
+    findings: dict[Finding, None] = {}
+    before = frozenset(one for loader in loaders for one in (plain(loader),) if isinstance(one, Loader))
+    for draw in program.facts.draws.values():
+        drawn = frozenset(one for loader in draw.loaders for one in (plain(loader),) if isinstance(one, Loader))
+        if not drawn & before:
+            continue
+        if not isinstance(batch_loop(draw), ast.For):
+            message = "batches are taken by hand: no epoch begins of which the sampler could be told: convert to hora"
+            findings[program.finding("HR202", draw.node, message, None)] = None
+        elif any(shuffles(program, loader) for loader in drawn):
+            found = _told_epoch(program, draw, drawn)
+            if found is not None:
+                findings[found] = None
+    return list(findings)
+
+
+def _told_epoch(program: Program, draw: Draw, loaders: frozenset[Loader]) -> Finding | None:
+    """Tell a sampler the epoch in the loop around that over its batches; None where there is no such loop."""
+    inner = batch_loop(draw)
+    around = [(loop, context) for loop, context in draw.place.loops if loop is not inner]
+    if not around:
+        return None
+    loop, context = around[-1]
+    message = "the sampler is told the epoch: it would give the same order each time"
+    if not isinstance(loop, ast.For) or not isinstance(loop.target, ast.Name):
+        refusal = "the loop over the epochs has no counter that DistributedSampler could be told"
+        return program.finding("HR202", loop, refusal, None)
+    here = context == draw.place.context and isinstance(inner, ast.For)
+    anchor = inner if here and isinstance(inner, ast.For) else loop.body[0]
+    near = [inner.iter] if here and isinstance(inner, ast.For) else []
+    place: Place | None = next((one for one in program.places(anchor) if one.context == context), None)
+    name = expression(program, loaders, place, near) if place is not None else None
+    if name is None:
+        refusal = "the loader has no name in the loop over the epochs, by which its sampler could be told the epoch"
+        return program.finding("HR202", loop, refusal, None)
+    line = f"{name}.sampler.set_epoch({loop.target.id})"
+    return program.finding("HR202", loop, message, [insert_before(program.home(anchor), anchor, [line])])
+
+
+def _is(node: ast.expr, value: object) -> bool:
+    """Whether an expression is a literal."""
+    return isinstance(node, ast.Constant) and node.value is value

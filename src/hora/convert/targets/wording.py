@@ -1,0 +1,241 @@
+"""Say the functions of ``hora.torch`` in a target's words, each where it stands, and import what these need."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+from hora.convert.edits import Edit, insert_after, replace, without
+from hora.convert.finding import Finding
+from hora.convert.imports import added, among, bound, modules_of
+from hora.convert.program import Program, imported, names_in
+from hora.convert.runtime import NAME
+from hora.convert.source import Source
+from hora.convert.targets.sampling import unwrapped
+from hora.convert.targets.words import Words
+from hora.convert.values import Loader
+
+_KEPT = ("DistributedOptimizer", "broadcast_parameters", "broadcast_optimizer_state")
+_SAMPLER = "from torch.utils.data.distributed import DistributedSampler"
+_PARALLEL = "from torch.nn.parallel import DistributedDataParallel"
+
+
+def detect(program: Program, words: Words) -> list[Finding]:
+    """Find every use of the runtime, and say it in a target's words."""
+    findings = []
+    for source in program.sources:
+        if imported(source.tree) is not None:
+            file = _File(program, source, words)
+            # What was done to a line stays the reason for it, in whatever words.
+            findings.append(program.finding("HR101", source.tree, "", file.said()))
+            findings.append(program.finding("HR101", source.tree, f"it needs {words.module}", file.needed()))
+    return findings
+
+
+class _File:
+    """One file of the script."""
+
+    def __init__(self, program: Program, source: Source, words: Words) -> None:
+        self.program, self.source, self.words = program, source, words
+        self.hora = imported(source.tree)
+        self.name = program.runtime if words.target == "horovod" else program.fresh(*words.names)
+        self.functions: dict[str, str] = {}
+        self.os = False
+
+    def said(self) -> Iterator[Edit]:
+        """Say each use of the runtime in the words of the target."""
+        yield from self._without_weights()
+        for node in self.source.nodes:
+            if isinstance(node, ast.JoinedStr):
+                yield from self._string(node)
+            elif isinstance(node, ast.Call):
+                yield from self._call(node)
+
+    def needed(self) -> Iterator[Edit]:
+        """Import and define what the words need, begin and end."""
+        for node in self.source.nodes:
+            if isinstance(node, ast.Call) and "init" in self.words.said and self._is(node, "init"):
+                yield replace(self.source, node, self.words.said["init"].format(name=self.name))
+        yield from self._imports()
+        if self.functions:
+            yield self._defined()
+        if self.words.ending and self.source is self.program.source:
+            yield self._ended()
+
+    def _without_weights(self) -> Iterator[Edit]:
+        """Take the weights out: DistributedSampler gives all workers equally many samples."""
+        for node in self.source.nodes:
+            if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult) and self._is_weight(node.right):
+                yield from _left_alone(self.source, node)
+
+    def _is_weight(self, node: ast.expr) -> bool:
+        """Whether an expression is the weight of a loader's batch, or its truth."""
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "bool" and len(node.args) == 1:
+            node = node.args[0]
+        return isinstance(node, ast.Attribute) and node.attr == "weight" and self._of_loader(node.value)
+
+    def _of_loader(self, node: ast.expr) -> bool:
+        """Whether an expression is a loader."""
+        values = self.program.values(node)
+        return bool(values) and all(value.only(Loader) for value in values)
+
+    def _function(self, what: str) -> str:
+        """Give the name of a function that the script gets."""
+        plain = self.words.said[what]
+        if what == "mean":
+            self._function("sum")
+        self.functions[plain] = self.program.fresh(plain)
+        return self.functions[plain]
+
+    def _call(self, node: ast.Call) -> Iterator[Edit]:
+        """Say a call of the runtime."""
+        if not isinstance(node.func, ast.Attribute):
+            return
+        if node.func.attr == "total" and self._of_loader(node.func.value):
+            yield replace(self.source, node.func, self._function("sum"))
+            return
+        what = node.func.attr
+        if not self._is(node, what):
+            return
+        if what == "allreduce":
+            total = next((one for one in node.keywords if one.arg == "op"), None)
+            yield replace(self.source, node.func, self._function("mean" if total is None else "sum"))
+            if total is not None:
+                yield self._without_option(node, total)
+        elif what in ("broadcast", "broadcast_object") and what in self.words.said:
+            yield replace(self.source, node.func, self._function(what))
+            yield from (self._without_option(node, one) for one in node.keywords if one.arg == "root_rank")
+        elif what in self.words.said and what != "init" and not self._in_string(node):
+            said = self.words.said[what].format(name=self.name)
+            self.os |= "os.environ" in said
+            yield replace(self.source, node, said)
+        elif self.words.target == "ddp" and what in ("DistributedOptimizer", "broadcast_optimizer_state"):
+            statement = self.program.statement(node)
+            told = isinstance(statement, ast.Assign) and self.source.segment(statement.targets[0])
+            if isinstance(statement, ast.Expr) or told == self.source.segment(node.args[0]):
+                yield without(self.source, statement)
+            else:
+                yield from unwrapped(self.program, node)
+
+    def _is(self, node: ast.Call, what: str) -> bool:
+        """Whether a call is of a function of the runtime."""
+        return ast.unparse(node.func) == f"{self.hora}.{what}"
+
+    def _without_option(self, node: ast.Call, option: ast.keyword) -> Edit:
+        """Take the last option of a call out."""
+        before = node.args[-1] if node.keywords[0] is option else node.keywords[node.keywords.index(option) - 1].value
+        return Edit(self.source.span(before)[1], self.source.span(option)[1], "", self.source.path)
+
+    def _in_string(self, node: ast.AST) -> bool:
+        """Whether a node stands in a formatted string."""
+        return any(isinstance(one, ast.JoinedStr) for one in self.program.ancestors(node))
+
+    def _string(self, node: ast.JoinedStr) -> Iterator[Edit]:
+        """Say what a formatted string asks the runtime."""
+        if self._in_string(node):
+            return
+        text = said = self.source.segment(node)
+        for what in ("rank", "size", "local_rank"):
+            word = self.words.said[what].format(name=self.name)
+            if "environ" in word:
+                # It is a number in a string, and may not end the string.
+                word = word.removeprefix("int(").removesuffix(")").replace('"', "'" if '"' in text else '"')
+            said = said.replace(f"{self.hora}.{what}()", word)
+        if said != text:
+            self.os |= "os.environ" in said
+            yield replace(self.source, node, said)
+
+    def _imports(self) -> Iterator[Edit]:
+        """Import what the words need instead of the runtime."""
+        tree, words = self.source.tree, self.words
+        statement = next(
+            one for one in ast.walk(tree) if isinstance(one, ast.Import | ast.ImportFrom) and _imports_runtime(one)
+        )
+        line = f"import {words.module} as {self.name}"
+        if words.target == "horovod" or statement not in tree.body or len(statement.names) > 1:
+            yield replace(self.source, statement, line)
+        else:
+            yield without(self.source, statement)
+            yield self._placed(words.module, line, ast.Import)
+        names = names_in(tree)
+        if "DistributedSampler" not in names and any(
+            self.program.own(one.node) == (self.source is self.program.source)
+            and any(thing.site in self.source.parents for thing in one.result.things if isinstance(thing, Loader))
+            for one in self.program.calls_of(f"{NAME}.deal")
+        ):
+            yield self._placed("torch.utils.data.distributed", _SAMPLER, ast.ImportFrom)
+        wraps = words.target == "ddp" and any(
+            one.node in self.source.parents for one in self.program.calls_of(f"{NAME}.broadcast_parameters")
+        )
+        if wraps and "DistributedDataParallel" not in names:
+            yield self._placed("torch.nn.parallel", _PARALLEL, ast.ImportFrom)
+        if self.os and bound(tree, "os") is None:
+            yield added(self.source, "import os")
+        if self.functions and bound(tree, "torch") != "torch":
+            yield self._placed("torch", "import torch", ast.Import)
+
+    def _placed(self, module: str, line: str, kind: type[ast.Import] | type[ast.ImportFrom]) -> Edit:
+        """Put an import of torch's behind those that come before it."""
+        body = [one for one in self.source.tree.body if isinstance(one, ast.Import | ast.ImportFrom)]
+        torch = [one for one in body if modules_of(one)[0].split(".")[0] == "torch"]
+        earlier = [one for one in torch if isinstance(one, kind) and modules_of(one)[0] < module]
+        if earlier:
+            return insert_after(self.source, earlier[-1], [line])
+        return insert_after(self.source, torch[-1], [line]) if torch and kind is ast.ImportFrom else among(
+            self.source, module, line
+        )  # fmt: skip
+
+    def _defined(self) -> Edit:
+        """Define the functions that the words need behind the imports at the head of the file."""
+        text: list[str] = []
+        for plain, body in self.words.functions.items():
+            if plain in self.functions:
+                code = body.format(
+                    name=self.name, function=self.functions[plain], sum=self.functions.get("sum_over_workers", "")
+                )
+                text += ["", "", *code.splitlines()]
+        body_ = self.source.tree.body
+        imports = [one for one in body_ if isinstance(one, ast.Import | ast.ImportFrom)]
+        last = imports[-1]
+        line = last.end_lineno or last.lineno
+        blank = 0
+        while line + blank < len(self.source.lines) and not self.source.lines[line + blank].strip():
+            blank += 1
+        return insert_after(self.source, last, [*text, *[""] * max(0, 2 - blank)])
+
+    def _ended(self) -> Edit:
+        """Leave the job at the end of the script."""
+        last = self.source.tree.body[-1]
+        line = self.words.ending.format(name=self.name)
+        if isinstance(last, ast.If) and "__name__" in ast.unparse(last.test):
+            return insert_after(self.source, last.body[-1], [line])
+        return insert_after(self.source, last, [line])
+
+
+def _imports_runtime(node: ast.Import | ast.ImportFrom) -> bool:
+    """Whether an import is that of the runtime."""
+    if isinstance(node, ast.ImportFrom):
+        return node.module == "hora" and any(alias.name == "torch" for alias in node.names)
+    return any(alias.name == NAME for alias in node.names)
+
+
+def _left_alone(source: Source, product: ast.BinOp) -> Iterator[Edit]:
+    """Leave of a product its left side, without the parentheses that only the product needed."""
+    (start, end), after_left = source.span(product), source.span(product.left)[1]
+    text = source.text
+    while text[after_left:].lstrip().startswith(")") and text[start] == "(":
+        # The left side's own parentheses, which its span leaves out.
+        after_left = text.index(")", after_left) + 1
+        if text[start:after_left].count("(") == text[start:after_left].count(")"):
+            break
+    yield Edit(after_left, end, "", source.path)
+    before, behind = text[:start].rstrip(), text[end:].lstrip()
+    called = before[-2:-1].isalnum() or before[-2:-1] in tuple("_)]")
+    grouped = before.endswith("(") and behind.startswith(")") and not called
+    left = product.left
+    closed = isinstance(left, ast.Name | ast.Attribute | ast.Call | ast.Subscript) or text[start] == "("
+    if grouped and closed:
+        opening = len(before) - 1
+        closing = end + len(text[end:]) - len(behind)
+        yield Edit(opening, start, "", source.path)
+        yield Edit(closing, closing + 1, "", source.path)

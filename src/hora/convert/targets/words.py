@@ -1,0 +1,106 @@
+"""The words of a target: what a script imports there, and what it writes for each function of ``hora.torch``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Words:
+    """The words of a target.
+
+    Attributes
+    ----------
+    target
+        Its name.
+    module
+        What a script imports; a name for it stands for ``{name}`` in what follows.
+    names
+        Names for it, the first of which the script does not use is taken.
+    said
+        What is written for a function of ``hora.torch``, in place of its name or, where it ends with a parenthesis, of
+        its call.
+    functions
+        Functions that the script gets where it needs them, by the names that they have in ``said``.
+    options
+        What DistributedSampler must be told besides the dataset.
+    ending
+        The last line of the script, or nothing.
+    """
+
+    target: str
+    module: str
+    names: tuple[str, ...]
+    said: dict[str, str]
+    functions: dict[str, str]
+    options: str = ""
+    ending: str = ""
+
+
+_SUM = '''def {function}(value):
+    """Add up a number, a tensor or an array over the workers."""
+    total = torch.as_tensor(value, dtype=torch.float64 if isinstance(value, float) else None).clone()
+    {reduce}
+    if torch.is_tensor(value):
+        return total
+    return total.numpy() if total.dim() else total.item()
+'''
+_MEAN = '''def {function}(value):
+    """Average a number, a tensor or an array over the workers."""
+    return {sum}(value) / {size}
+'''
+
+HOROVOD = Words(
+    "horovod",
+    "horovod.torch",
+    ("hvd", "horovod"),
+    {
+        "rank": "{name}.rank()",
+        "local_rank": "{name}.local_rank()",
+        "size": "{name}.size()",
+        "sum": "sum_over_workers",
+        "mean": "mean_over_workers",
+    },
+    {
+        "sum_over_workers": _SUM.replace("{reduce}", "total = {name}.allreduce(total, op={name}.Sum)"),
+        "mean_over_workers": _MEAN.replace("{size}", "{name}.size()"),
+    },
+    options=", num_replicas={name}.size(), rank={name}.rank()",
+)
+
+DDP = Words(
+    "ddp",
+    "torch.distributed",
+    ("dist", "distributed"),
+    {
+        "init": "{name}.init_process_group()",
+        "rank": "{name}.get_rank()",
+        "local_rank": 'int(os.environ["LOCAL_RANK"])',
+        "size": "{name}.get_world_size()",
+        "barrier": "{name}.barrier()",
+        "sum": "sum_over_workers",
+        "mean": "mean_over_workers",
+        "broadcast": "from_worker_0",
+        "broadcast_object": "object_from_worker_0",
+    },
+    {
+        "sum_over_workers": _SUM.replace("{reduce}", "{name}.all_reduce(total)"),
+        "mean_over_workers": _MEAN.replace("{size}", "{name}.get_world_size()"),
+        "from_worker_0": '''def {function}(tensor):
+    """Give every worker the tensor that worker 0 has."""
+    tensor = tensor.contiguous()
+    {name}.broadcast(tensor, src=0)
+    return tensor
+''',
+        "object_from_worker_0": '''def {function}(value):
+    """Give every worker the object that worker 0 has."""
+    values = [value]
+    {name}.broadcast_object_list(values, src=0)
+    return values[0]
+''',
+    },
+    ending="{name}.destroy_process_group()",
+)
+
+WORDS = {words.target: words for words in (HOROVOD, DDP)}
+"""The words of each target."""
