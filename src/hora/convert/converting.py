@@ -139,7 +139,7 @@ class _Attempt:
             self.told += [self._mapped(one) for one in (*self.findings, *found) if not one.mendable]
             self.findings = []
             if not any(one.refusal for one in found):
-                self._apply(program, [one for one in found if one.mendable])
+                self._apply(program, [one for one in found if one.mendable], imports=False)
                 edited = {path: file.source for path, file in self.files.items() if path != self.script}
                 program = _follow(self.files[self.script].source, self.whole, edited, self.asked)
 
@@ -168,8 +168,8 @@ class _Attempt:
                 return True
         return False
 
-    def _apply(self, program: Program, findings: list[Finding]) -> None:
-        """Mend what was found, in each file that it is in; a module that now uses the runtime imports it."""
+    def _apply(self, program: Program, findings: list[Finding], *, imports: bool = True) -> None:
+        """Mend what was found, in each file that it is in; a module that now uses the runtime imports it, if it may."""
         for path in dict.fromkeys(edit.path for finding in findings for edit in finding.edits or ()):
             file = self.files[path]
             here = [
@@ -178,7 +178,7 @@ class _Attempt:
                 if (edits := tuple(edit for edit in one.edits or () if edit.path == path))
             ]
             uses = any(f"{program.runtime}." in edit.text for one in here for edit in one.edits or ())
-            if uses and path != self.script and imported(file.source.tree) != program.runtime:
+            if imports and uses and path != self.script and imported(file.source.tree) != program.runtime:
                 tree, message = file.source.tree, "hora.torch is not imported"
                 here.append(program.finding(hr101.CODE, tree, message, [hr101.imports_it(program, file.source)]))
             try:

@@ -276,6 +276,8 @@ def method(walk: Walk, thing: Method, arguments: Arguments) -> Value:
     """Give what a method gives of something that a library made."""
     receiver, name, node = thing.receiver, thing.name, arguments.node
     receiver = receiver.receiver if isinstance(receiver, Super) else receiver
+    if isinstance(receiver, Parallel):
+        return of(receiver) if name in names.SAME else UNKNOWN
     if networks.is_module(receiver):
         return networks.module_method(walk, receiver, name, arguments)
     if isinstance(receiver, Criterion) and name in names.SAME:

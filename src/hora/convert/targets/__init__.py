@@ -9,7 +9,7 @@ from __future__ import annotations
 from hora.convert.finding import Finding
 from hora.convert.program import Program
 from hora.convert.targets import horovod, parallel, sampling, wording
-from hora.convert.targets.words import WORDS
+from hora.convert.targets.words import WORDS, Needs
 
 TARGETS = ("hora", *WORDS)
 """What a script can be converted to."""
@@ -26,10 +26,11 @@ def translate(program: Program, target: str) -> list[Finding]:
         ``"horovod"`` or ``"ddp"``.
     """
     words = WORDS[target]
+    needs = Needs()
     findings = sampling.closures(program)
-    findings += horovod.detect(program) if target == "horovod" else parallel.wrap(program)
-    findings += sampling.detect(program, words)
-    findings += wording.detect(program, words)
+    findings += horovod.detect(program) if target == "horovod" else parallel.wrap(program, needs)
+    findings += sampling.detect(program, words, needs)
+    findings += wording.detect(program, words, needs)
     return findings
 
 

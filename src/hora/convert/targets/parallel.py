@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ast
 
-from hora.convert.edits import Edit, replace
+from hora.convert.edits import Edit, replace, surround, without
 from hora.convert.facts import Call
 from hora.convert.finding import Finding
 from hora.convert.program import Program
 from hora.convert.runtime import NAME
+from hora.convert.targets.words import Needs
 from hora.convert.values import Function, Method, Parallel, Thing, Value, Weights
 
 CODE = "HR301"
@@ -20,24 +21,32 @@ _PASSED_ON = frozenset([
 _WHOLE = ("torch.save", "copy.deepcopy", "copy.copy", "pickle.dump")
 
 
-def wrap(program: Program) -> list[Finding]:
+def wrap(program: Program, needs: Needs) -> list[Finding]:
     """Wrap each network that is trained where the workers' networks are made equal, which the wrapper does as well."""
     findings = []
     trained = {program.root(one) for made in program.stepping for one in program.facts.trained_by(made)}
     for call in program.calls_of(f"{NAME}.broadcast_parameters"):
         source, weights = program.home(call.node), call.node.args[0]
         networks = {thing.module for thing in call.args[0].things if isinstance(thing, Weights)}
-        target = (
-            weights.func.value if isinstance(weights, ast.Call) and isinstance(weights.func, ast.Attribute) else None
-        )
+        method = weights.func if isinstance(weights, ast.Call) else None
+        target = method.value if isinstance(method, ast.Attribute) else None
         statement = program.statement(call.node)
+        moves = _moved_later(program, networks, call)
         if not networks <= trained:
             lines = f"for tensor in {source.segment(weights)}.values():"
             dist = program.fresh("dist", "distributed")
             body = f"{source.margin(statement)}{source.indent}{dist}.broadcast(tensor, src=0)"
             edit = replace(source, statement, f"{lines}{source.newline}{body}")
             findings.append(program.finding("HR302", call.node, "workers do not start from one state", [edit]))
+        elif moves and not (len(moves) == 1 and isinstance(program.parents[moves[0]], ast.Assign)):
+            message = "the network is moved to its device after it is sent out, and its wrapper must come last"
+            findings.append(program.finding(CODE, moves[0], message, None))
+        elif moves:
+            needs.wrappers.add(program.home(moves[0]).path)
+            edits = surround(program.home(moves[0]), moves[0], "DistributedDataParallel(", ")")
+            findings.append(program.finding(CODE, moves[0], _MESSAGE, [without(source, statement), *edits]))
         elif isinstance(target, ast.Attribute) or (isinstance(target, ast.Name) and _is_local(program, call, target)):
+            needs.wrappers.add(source.path)
             name = source.segment(target)
             edit = replace(source, statement, f"{name} = DistributedDataParallel({name})")
             findings.append(program.finding(CODE, call.node, _MESSAGE, [edit]))
@@ -45,6 +54,19 @@ def wrap(program: Program) -> list[Finding]:
             message = "the network has no name here that its wrapper could be given: convert to hora"
             findings.append(program.finding(CODE, call.node, message, None))
     return findings
+
+
+def _moved_later(program: Program, networks: set[Thing], call: Call) -> list[ast.expr]:
+    """Give the calls that move networks to a device after they are sent out."""
+    sent = program.order(call.node, call.place.context)
+    return list(
+        dict.fromkeys(
+            node
+            for thing, how, node, context in program.facts.changed
+            if how == "moved" and program.root(thing) in networks and program.order(node, context) > sent
+            if isinstance(node, ast.expr)
+        )
+    )
 
 
 def _is_local(program: Program, call: Call, name: ast.Name) -> bool:

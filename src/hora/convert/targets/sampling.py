@@ -5,14 +5,14 @@ from __future__ import annotations
 import ast
 
 from hora.convert.edits import Edit, insert_before, replace, without
-from hora.convert.facts import Call, Draw, Place
+from hora.convert.facts import Draw, Place
 from hora.convert.finding import Finding
 from hora.convert.metrics import batch_loop
 from hora.convert.names import LOADERS
 from hora.convert.naming import expression
 from hora.convert.program import Program
 from hora.convert.runtime import NAME
-from hora.convert.targets.words import Words
+from hora.convert.targets.words import Needs, Words
 from hora.convert.values import Loader, Named, plain
 
 _POSITIONS = ("dataset", "batch_size", "shuffle", "sampler", "batch_sampler")
@@ -28,37 +28,45 @@ def closures(program: Program) -> list[Finding]:
     return [program.finding("HR309", event.node, message, None) for event in program.events if event.what == "closure"]
 
 
-def detect(program: Program, words: Words) -> list[Finding]:
+def detect(program: Program, words: Words, needs: Needs) -> list[Finding]:
     """Find the loaders that are dealt, with the edits that give them a DistributedSampler instead."""
     findings: list[Finding] = []
-    sites: set[ast.AST] = set()
+    deals: dict[ast.Call, set[Loader]] = {}
     for call in program.calls_of(f"{NAME}.deal"):
-        if call.node in sites:
-            continue
-        sites.add(call.node)
-        edits = _undealt(program, call)
-        loaders = [one for one in call.result.things if isinstance(one, Loader)]
-        for site in dict.fromkeys(one.site for one in loaders):
-            sampled = _sampled(program, site, words) if site not in sites else []
-            sites.add(site)
-            if isinstance(sampled, str):
-                findings.append(program.finding("HR201", site, sampled, None))
-            else:
-                edits += sampled
-        findings.append(program.finding("HR201", call.node, "its samples are dealt over the workers", edits))
-        findings.append(program.finding("HR201", call.node, _NOTE, ()))
+        deals.setdefault(call.node, set()).update(one for one in call.result.things if isinstance(one, Loader))
+    sites: set[ast.AST] = set()
+    for node, loaders in deals.items():
+        message = "its samples are dealt over the workers"
+        if any(_unnamed(one.site) for one in loaders):
+            path = program.home(node).path
+            needs.functions[path].add("share")
+            needs.samplers.add(path)
+            edits = [replace(program.home(node), node.func, program.fresh(words.said["share"]))]
+            findings.append(program.finding("HR201", node, message, edits))
+        else:
+            edits = _undealt(program, node)
+            for site in dict.fromkeys(one.site for one in loaders if one.site not in sites):
+                sites.add(site)
+                sampled = _sampled(program, site, words)
+                if isinstance(sampled, str):
+                    findings.append(program.finding("HR201", site, sampled, None))
+                else:
+                    needs.samplers.add(program.home(site).path)
+                    edits += sampled
+            findings.append(program.finding("HR201", node, message, edits))
+        findings.append(program.finding("HR201", node, _NOTE, ()))
         findings += _reshuffled(program, frozenset(loaders))
     return findings
 
 
-def _undealt(program: Program, call: Call) -> list[Edit]:
+def _undealt(program: Program, call: ast.Call) -> list[Edit]:
     """Take a deal out."""
-    statement, source = program.statement(call.node), program.home(call.node)
-    given = source.segment(call.node.args[0])
-    if isinstance(statement, ast.Assign) and statement.value is call.node:
+    statement, source = program.statement(call), program.home(call)
+    given = source.segment(call.args[0])
+    if isinstance(statement, ast.Assign) and statement.value is call:
         if [source.segment(target) for target in statement.targets] == [given]:
             return [without(source, statement)]
-    return unwrapped(program, call.node)
+    return unwrapped(program, call)
 
 
 def unwrapped(program: Program, call: ast.Call) -> list[Edit]:
@@ -73,8 +81,6 @@ def _sampled(program: Program, site: ast.AST, words: Words) -> list[Edit] | str:
     made = {thing for call in program.calls_by_node.get(site, ()) for thing in call.function.things}
     if not isinstance(site, ast.Call) or not any(isinstance(one, Named) and one.name in LOADERS for one in made):
         return "the loader is of a class of its own, whose samples DistributedSampler may not deal"
-    if any(isinstance(one, ast.Starred) for one in site.args) or any(one.arg is None for one in site.keywords):
-        return "the loader's options come in a dictionary, in which its sampler and batch size cannot be set: name them"
     given = dict(zip(_POSITIONS, site.args, strict=False))
     given |= {one.arg: one.value for one in site.keywords if one.arg is not None}
     given = {name: node for name, node in given.items() if not _is(node, None)}
@@ -84,17 +90,16 @@ def _sampled(program: Program, site: ast.AST, words: Words) -> list[Edit] | str:
         return "the loader has no batch size of which a worker could take its share"
     source, name = program.home(site), program.fresh(*words.names) if words.target == "ddp" else program.runtime
     dataset, size, shuffle = given["dataset"], given["batch_size"], given.get("shuffle")
-    edits: list[Edit] = []
+    statement = program.statement(site)
+    if not isinstance(statement, ast.Assign | ast.Expr | ast.Return):
+        return "the loader is made where its sampler cannot be made before it"
+    before: list[str] = []
     told = source.segment(dataset)
+    edits: list[Edit] = []
     if not isinstance(dataset, ast.Name | ast.Attribute) and not told.startswith("range("):
-        statement = program.statement(site)
-        if not isinstance(statement, ast.Assign | ast.Expr | ast.Return):
-            return "the dataset has no name by which its sampler could have it"
         told = program.fresh("dataset", "train_dataset", "samples")
-        edits += [
-            insert_before(source, statement, [f"{told} = {source.segment(dataset)}"]),
-            replace(source, dataset, told),
-        ]
+        before.append(f"{told} = {source.segment(dataset)}")
+        edits.append(replace(source, dataset, told))
     factor = source.segment(size)
     if not isinstance(size, ast.Name | ast.Attribute | ast.Constant | ast.Call | ast.Subscript):
         factor = f"({factor})"
@@ -104,34 +109,49 @@ def _sampled(program: Program, site: ast.AST, words: Words) -> list[Edit] | str:
         options += ", shuffle=False"
     elif not _is(shuffle, True):
         options += f", shuffle={source.segment(shuffle)}"
-    sampler = f"sampler=DistributedSampler({told}{options})"
+    sampler = program.fresh("sampler", "train_sampler", "distributed_sampler")
+    before.append(f"{sampler} = DistributedSampler({told}{options})")
+    edits.append(insert_before(source, statement, before))
     keyword = next((one for one in site.keywords if one.arg == "shuffle"), None)
     if keyword is not None:
         start, end = source.span(keyword)
-        edits.append(Edit(start, end, sampler, source.path))
+        edits.append(Edit(start, end, f"sampler={sampler}", source.path))
     elif "shuffle" in given:
-        edits.append(replace(source, given["shuffle"], sampler))
+        edits.append(replace(source, given["shuffle"], f"sampler={sampler}"))
     else:
         at = max(source.span(node)[1] for node in (*site.args, *(one.value for one in site.keywords)))
-        edits.append(Edit(at, at, f", {sampler}", source.path))
+        edits.append(Edit(at, at, f", sampler={sampler}", source.path))
     return edits
+
+
+def _unnamed(site: ast.AST) -> bool:
+    """Whether a loader may be given its batch size or its shuffling in a dictionary."""
+    named = {one.arg for one in site.keywords} if isinstance(site, ast.Call) else set()
+    return None in named and not {"batch_size", "shuffle"} <= named
 
 
 def shuffles(program: Program, loader: Loader) -> bool:
     """Whether a loader may shuffle."""
-    shuffle = program.facts.given[loader].get(2, "shuffle")
-    return shuffle is not None and program.facts.given[loader].literal(2, "shuffle") is not False
+    arguments = program.facts.given[loader]
+    if _unnamed(loader.site):
+        return True
+    return arguments.get(2, "shuffle") is not None and arguments.literal(2, "shuffle") is not False
 
 
 def _reshuffled(program: Program, loaders: frozenset[Loader]) -> list[Finding]:
     """Tell the samplers of loaders the epoch, where they are walked more than once."""
     findings: dict[Finding, None] = {}
     before = frozenset(one for loader in loaders for one in (plain(loader),) if isinstance(one, Loader))
-    for draw in program.facts.draws.values():
+    training = {loop for one in program.backwards for loop, _ in one.place.loops[-1:]}
+    draws = program.facts.draws.values()
+    walked = {plain(one) for draw in draws if isinstance(batch_loop(draw), ast.For) for one in draw.loaders}
+    for draw in draws:
         drawn = frozenset(one for loader in draw.loaders for one in (plain(loader),) if isinstance(one, Loader))
         if not drawn & before:
             continue
         if not isinstance(batch_loop(draw), ast.For):
+            if not {loop for loop, _ in draw.place.loops} & training and before & walked:
+                continue
             message = "batches are taken by hand: no epoch begins of which the sampler could be told: convert to hora"
             findings[program.finding("HR202", draw.node, message, None)] = None
         elif any(shuffles(program, loader) for loader in drawn):

@@ -12,7 +12,7 @@ from hora.convert.program import Program, imported, names_in
 from hora.convert.runtime import NAME
 from hora.convert.source import Source
 from hora.convert.targets.sampling import unwrapped
-from hora.convert.targets.words import Words
+from hora.convert.targets.words import Needs, Words
 from hora.convert.values import Loader
 
 _KEPT = ("DistributedOptimizer", "broadcast_parameters", "broadcast_optimizer_state")
@@ -20,12 +20,12 @@ _SAMPLER = "from torch.utils.data.distributed import DistributedSampler"
 _PARALLEL = "from torch.nn.parallel import DistributedDataParallel"
 
 
-def detect(program: Program, words: Words) -> list[Finding]:
+def detect(program: Program, words: Words, needs: Needs) -> list[Finding]:
     """Find every use of the runtime, and say it in a target's words."""
     findings = []
     for source in program.sources:
-        if imported(source.tree) is not None:
-            file = _File(program, source, words)
+        if imported(source.tree) is not None or source.path in needs.samplers | needs.wrappers:
+            file = _File(program, source, words, needs)
             # What was done to a line stays the reason for it, in whatever words.
             findings.append(program.finding("HR101", source.tree, "", file.said()))
             findings.append(program.finding("HR101", source.tree, f"it needs {words.module}", file.needed()))
@@ -35,12 +35,14 @@ def detect(program: Program, words: Words) -> list[Finding]:
 class _File:
     """One file of the script."""
 
-    def __init__(self, program: Program, source: Source, words: Words) -> None:
-        self.program, self.source, self.words = program, source, words
+    def __init__(self, program: Program, source: Source, words: Words, needs: Needs) -> None:
+        self.program, self.source, self.words, self.needs = program, source, words, needs
         self.hora = imported(source.tree)
         self.name = program.runtime if words.target == "horovod" else program.fresh(*words.names)
         self.functions: dict[str, str] = {}
         self.os = False
+        for what in needs.functions[source.path]:
+            self._function(what)
 
     def said(self) -> Iterator[Edit]:
         """Say each use of the runtime in the words of the target."""
@@ -148,27 +150,21 @@ class _File:
     def _imports(self) -> Iterator[Edit]:
         """Import what the words need instead of the runtime."""
         tree, words = self.source.tree, self.words
-        statement = next(
-            one for one in ast.walk(tree) if isinstance(one, ast.Import | ast.ImportFrom) and _imports_runtime(one)
-        )
         line = f"import {words.module} as {self.name}"
-        if words.target == "horovod" or statement not in tree.body or len(statement.names) > 1:
+        imports = (one for one in ast.walk(tree) if isinstance(one, ast.Import | ast.ImportFrom))
+        statement = next((one for one in imports if _imports_runtime(one)), None)
+        if statement is None:
+            yield self._placed(words.module, line, ast.Import)
+        elif words.target == "horovod" or statement not in tree.body or len(statement.names) > 1:
             yield replace(self.source, statement, line)
         else:
             yield without(self.source, statement)
             yield self._placed(words.module, line, ast.Import)
         names = names_in(tree)
-        if "DistributedSampler" not in names and any(
-            self.program.own(one.node) == (self.source is self.program.source)
-            and any(thing.site in self.source.parents for thing in one.result.things if isinstance(thing, Loader))
-            for one in self.program.calls_of(f"{NAME}.deal")
-        ):
-            yield self._placed("torch.utils.data.distributed", _SAMPLER, ast.ImportFrom)
-        wraps = words.target == "ddp" and any(
-            one.node in self.source.parents for one in self.program.calls_of(f"{NAME}.broadcast_parameters")
-        )
-        if wraps and "DistributedDataParallel" not in names:
+        if self.source.path in self.needs.wrappers and "DistributedDataParallel" not in names:
             yield self._placed("torch.nn.parallel", _PARALLEL, ast.ImportFrom)
+        if "DistributedSampler" not in names and self.source.path in self.needs.samplers:
+            yield self._placed("torch.utils.data.distributed", _SAMPLER, ast.ImportFrom)
         if self.os and bound(tree, "os") is None:
             yield added(self.source, "import os")
         if self.functions and bound(tree, "torch") != "torch":
@@ -178,6 +174,8 @@ class _File:
         """Put an import of torch's behind those that come before it."""
         body = [one for one in self.source.tree.body if isinstance(one, ast.Import | ast.ImportFrom)]
         torch = [one for one in body if modules_of(one)[0].split(".")[0] == "torch"]
+        if module.split(".")[0] != "torch":
+            return among(self.source, module, line)
         earlier = [one for one in torch if isinstance(one, kind) and modules_of(one)[0] < module]
         if earlier:
             return insert_after(self.source, earlier[-1], [line])
@@ -191,7 +189,10 @@ class _File:
         for plain, body in self.words.functions.items():
             if plain in self.functions:
                 code = body.format(
-                    name=self.name, function=self.functions[plain], sum=self.functions.get("sum_over_workers", "")
+                    name=self.name,
+                    function=self.functions[plain],
+                    sum=self.functions.get("sum_over_workers", ""),
+                    options=self.words.options.format(name=self.name),
                 )
                 text += ["", "", *code.splitlines()]
         body_ = self.source.tree.body

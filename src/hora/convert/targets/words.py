@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,15 @@ class Words:
     ending: str = ""
 
 
+@dataclass
+class Needs:
+    """What a translation needs in each file: functions, by their names in ``said``, and imports."""
+
+    functions: defaultdict[Path, set[str]] = field(default_factory=lambda: defaultdict(set))
+    samplers: set[Path] = field(default_factory=set)
+    wrappers: set[Path] = field(default_factory=set)
+
+
 _SUM = '''def {function}(value):
     """Add up a number, a tensor or an array over the workers."""
     total = torch.as_tensor(value, dtype=torch.float64 if isinstance(value, float) else None).clone()
@@ -50,6 +61,24 @@ _MEAN = '''def {function}(value):
     return {sum}(value) / {size}
 '''
 
+_SHARE = '''def {function}(loader):
+    """Give this worker its share of a loader's batches, in an order that all workers agree on."""
+    if not isinstance(loader.sampler, (torch.utils.data.RandomSampler, torch.utils.data.SequentialSampler)):
+        raise TypeError(f"{{type(loader.sampler).__name__}} is not one that DistributedSampler can stand for")
+    shuffle = isinstance(loader.sampler, torch.utils.data.RandomSampler)
+    return torch.utils.data.DataLoader(
+        loader.dataset,
+        batch_size=loader.batch_size // {size},
+        sampler=DistributedSampler(loader.dataset, shuffle=shuffle{options}),
+        num_workers=loader.num_workers,
+        collate_fn=loader.collate_fn,
+        pin_memory=loader.pin_memory,
+        drop_last=loader.drop_last,
+        worker_init_fn=loader.worker_init_fn,
+        persistent_workers=loader.persistent_workers,
+    )
+'''
+
 HOROVOD = Words(
     "horovod",
     "horovod.torch",
@@ -60,8 +89,10 @@ HOROVOD = Words(
         "size": "{name}.size()",
         "sum": "sum_over_workers",
         "mean": "mean_over_workers",
+        "share": "share_of",
     },
     {
+        "share_of": _SHARE.replace("{size}", "{name}.size()"),
         "sum_over_workers": _SUM.replace("{reduce}", "total = {name}.allreduce(total, op={name}.Sum)"),
         "mean_over_workers": _MEAN.replace("{size}", "{name}.size()"),
     },
@@ -80,10 +111,12 @@ DDP = Words(
         "barrier": "{name}.barrier()",
         "sum": "sum_over_workers",
         "mean": "mean_over_workers",
+        "share": "share_of",
         "broadcast": "from_worker_0",
         "broadcast_object": "object_from_worker_0",
     },
     {
+        "share_of": _SHARE.replace("{size}", "{name}.get_world_size()"),
         "sum_over_workers": _SUM.replace("{reduce}", "{name}.all_reduce(total)"),
         "mean_over_workers": _MEAN.replace("{size}", "{name}.get_world_size()"),
         "from_worker_0": '''def {function}(tensor):
