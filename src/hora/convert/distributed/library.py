@@ -52,9 +52,9 @@ def of_accelerator(script: Script, call: ast.Call) -> str:
 
 
 def reduces(script: Script, node: ast.AST) -> bool:
-    """Whether something in a node brings values of the workers together, be it by a function of another file."""
+    """Whether something in a node brings values of the workers together, be it by a function that it calls."""
     known = reducing(script)
-    return any(one in known for one in ast.walk(node))
+    return any(one in known for one in script.within(node))
 
 
 @lru_cache(maxsize=16)

@@ -31,7 +31,7 @@ def wrap(program: Program, needs: Needs) -> list[Finding]:
         method = weights.func if isinstance(weights, ast.Call) else None
         target = method.value if isinstance(method, ast.Attribute) else None
         statement = program.statement(call.node)
-        moves = _moved_later(program, networks, call)
+        moves = _moved(program, networks, call)
         if not networks <= trained:
             lines = f"for tensor in {source.segment(weights)}.values():"
             dist = program.fresh("dist", "distributed")
@@ -56,17 +56,17 @@ def wrap(program: Program, needs: Needs) -> list[Finding]:
     return findings
 
 
-def _moved_later(program: Program, networks: set[Thing], call: Call) -> list[ast.expr]:
-    """Give the calls that move networks to a device after they are sent out."""
+def _moved(program: Program, networks: set[Thing], call: Call) -> list[ast.expr]:
+    """Give the calls that move networks after they are sent out, or into an object that keeps them."""
     sent = program.order(call.node, call.place.context)
-    return list(
-        dict.fromkeys(
-            node
-            for thing, how, node, context in program.facts.changed
-            if how == "moved" and program.root(thing) in networks and program.order(node, context) > sent
-            if isinstance(node, ast.expr)
-        )
-    )
+    found: dict[ast.expr, None] = {}
+    for thing, how, node, context in program.facts.changed:
+        if how == "moved" and program.root(thing) in networks and isinstance(node, ast.expr):
+            parent = program.parents[node]
+            kept = isinstance(parent, ast.Assign) and isinstance(parent.targets[0], ast.Attribute)
+            if kept or program.order(node, context) > sent:
+                found[node] = None
+    return list(found)
 
 
 def _is_local(program: Program, call: Call, name: ast.Name) -> bool:

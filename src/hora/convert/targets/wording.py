@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import sys
 from collections.abc import Iterator
 
 from hora.convert.edits import Edit, insert_after, replace, without
@@ -166,9 +167,20 @@ class _File:
         if "DistributedSampler" not in names and self.source.path in self.needs.samplers:
             yield self._placed("torch.utils.data.distributed", _SAMPLER, ast.ImportFrom)
         if self.os and bound(tree, "os") is None:
-            yield added(self.source, "import os")
+            yield self._os()
         if self.functions and bound(tree, "torch") != "torch":
             yield self._placed("torch", "import torch", ast.Import)
+
+    def _os(self) -> Edit:
+        """Import ``os`` in the order of the imports that the file begins with."""
+        imports = [one for one in self.source.tree.body if isinstance(one, ast.Import | ast.ImportFrom)]
+        earlier: list[ast.Import] = []
+        for node in imports:
+            if not isinstance(node, ast.Import) or modules_of(node)[0].split(".")[0] not in sys.stdlib_module_names:
+                break
+            if modules_of(node)[0] < "os":
+                earlier.append(node)
+        return insert_after(self.source, earlier[-1], ["import os"]) if earlier else added(self.source, "import os")
 
     def _placed(self, module: str, line: str, kind: type[ast.Import] | type[ast.ImportFrom]) -> Edit:
         """Put an import of torch's behind those that come before it."""

@@ -1,0 +1,13 @@
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset, WeightedRandomSampler
+
+data = TensorDataset(torch.randn(64, 3), torch.randn(64, 1))
+sampler = WeightedRandomSampler(torch.rand(64), 64)
+loader = DataLoader(data, batch_size=16, sampler=sampler)
+net = nn.Linear(3, 1)
+optimizer = torch.optim.SGD(net.parameters(), lr=0.01)
+for x, y in loader:
+    optimizer.zero_grad()
+    nn.functional.mse_loss(net(x), y).backward()
+    optimizer.step()
