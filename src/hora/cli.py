@@ -64,6 +64,7 @@ def convert(
     diff: Annotated[bool, typer.Option("--diff", help="Print a unified diff of all files; write nothing.")] = False,
     in_place: Annotated[bool, typer.Option("--in-place", help="Overwrite the script and its modules.")] = False,
     to: Annotated[str, typer.Option("--to", help="Whose words it is said in: hora, horovod or ddp.")] = "hora",
+    partial: Annotated[bool, typer.Option("--partial", help="Convert the rest, and mark what is refused.")] = False,
     json_: Json = False,
 ) -> None:
     """Turn a script for one device into one for several workers.
@@ -78,13 +79,14 @@ def convert(
 
     if (output is not None) + diff + in_place > 1:
         raise HoraError("convert", "more than one of -o, --diff and --in-place", "Give one of them")
-    conversion = convert(script, to=to)
-    writes = not conversion.refusals and (in_place or output is not None)
+    conversion = convert(script, to=to, partial=partial)
+    refused = bool(conversion.refusals) and not conversion.changed
+    writes = not refused and (in_place or output is not None)
     written = write(conversion, output, in_place=in_place) if writes else ()
     if json_:
         _print_json(conversion)
     else:
-        if not conversion.refusals and not writes:
+        if not refused and not writes:
             if not diff:
                 require_one_file(conversion, f"print {script}")
             show_code(conversion, Console(), diff=diff)

@@ -1,4 +1,4 @@
-"""The cases of the targets, ``targets/case.in.py``: what each becomes, or what is refused (``.ddp.py``, ``.horovod.py``).
+"""The cases of the targets, ``targets/case.in.py``: what each becomes, or why not, in ``.ddp.py`` and ``.horovod.py``.
 
 ``python tests/convert/target_files.py`` writes what every case becomes anew: read the difference before you keep it.
 """

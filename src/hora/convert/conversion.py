@@ -82,7 +82,8 @@ class Conversion:
     files
         The script, then the modules of its own that it was followed into, changed or not.
     refusals
-        What stands against the conversion, at lines of the originals.
+        What stands against the conversion, at lines of the originals. The files are as they were, then; in a partial
+        conversion the rest of them is converted, and these places are marked.
     notes
         What the reader of the converted script should know, at lines of the originals.
     """

@@ -12,7 +12,7 @@ from hora.convert import targets
 from hora.convert.conversion import Conversion
 from hora.convert.distributed.rules import review
 from hora.convert.draft import Draft
-from hora.convert.edits import Edit, SharedLineError
+from hora.convert.edits import Edit, SharedLineError, remark
 from hora.convert.finding import Finding
 from hora.convert.follow import Learned, follow, learn
 from hora.convert.program import Program, imported
@@ -25,7 +25,7 @@ PASSES = 80
 _ALL = frozenset(range(1000))
 
 
-def convert(path: Path | str, *, skip: Collection[str] = (), to: str = "hora") -> Conversion:
+def convert(path: Path | str, *, skip: Collection[str] = (), to: str = "hora", partial: bool = False) -> Conversion:
     """Convert a training script for one device to many workers; the global batch stays what it was.
 
     The modules of its own that it imports are converted with it.
@@ -39,6 +39,9 @@ def convert(path: Path | str, *, skip: Collection[str] = (), to: str = "hora") -
     to
         Whose words it is said in: ``"hora"``, ``"horovod"`` or ``"ddp"`` for torch's own. With these two the training
         data goes through DistributedSampler, and every worker walks all evaluation data.
+    partial
+        Whether to convert the rest where something is refused, and to mark each such place in the converted files with
+        a comment ``# TODO(hora HR305): …``. The refusals stay: what is left to do there makes the script right.
 
     Returns
     -------
@@ -53,10 +56,14 @@ def convert(path: Path | str, *, skip: Collection[str] = (), to: str = "hora") -
     asked = f"convert {path}"
     if to not in targets.TARGETS:
         raise HoraError(f"{asked} --to {to}", "there is no such target", f"Name one of {', '.join(targets.TARGETS)}.")
+    if partial and to != "hora":
+        raise HoraError(
+            f"{asked} --partial --to {to}", "a script that is not whole is said in no other words", "Give one."
+        )
     source = read(Path(path), asked)
     whole: frozenset[int] = frozenset() if to == "hora" else _ALL
     while True:
-        attempt = _Attempt(source, frozenset(skip), whole, asked, to)
+        attempt = _Attempt(source, frozenset(skip), whole, asked, to, partial)
         blocked = attempt.run()
         if blocked <= whole:
             return attempt.conversion()
@@ -101,13 +108,16 @@ def _in_order(findings: list[Finding], files: list[str]) -> tuple[Finding, ...]:
 class _Attempt:
     """One conversion, with some evaluation loaders left whole."""
 
-    def __init__(self, script: Source, skip: frozenset[str], whole: frozenset[int], asked: str, target: str) -> None:
+    def __init__(
+        self, script: Source, skip: frozenset[str], whole: frozenset[int], asked: str, target: str, partial: bool
+    ) -> None:
         self.script = script.path
         self.files = {script.path: Draft(script)}
         self.skip = skip
         self.whole = whole
         self.asked = asked
         self.target = target
+        self.partial = partial
         self.findings: list[Finding] = []
         self.told: list[Finding] = []
 
@@ -123,6 +133,8 @@ class _Attempt:
             if not self._mend(program):
                 if self.target != "hora":
                     self._translate(program)
+                elif self.partial:
+                    self._mark(program)
                 return hr601.blocked(program) if "HR601" not in self.skip else frozenset()
         codes = ", ".join(dict.fromkeys(code for file in self.files.values() for code in file.codes[-8:]))
         raise HoraError(
@@ -143,12 +155,24 @@ class _Attempt:
                 edited = {path: file.source for path, file in self.files.items() if path != self.script}
                 program = _follow(self.files[self.script].source, self.whole, edited, self.asked)
 
+    def _mark(self, program: Program) -> None:
+        """Mark in the files what is refused."""
+        marks = [
+            replace(one, message="", edits=(marked(source, one),))
+            for one in dict.fromkeys(self.findings)
+            for source in program.sources
+            if one.refusal and str(source.path) == one.file
+        ]
+        self.told = [self._mapped(one) for one in self.findings]
+        self.findings = []
+        self._apply(program, marks, imports=False)
+
     def _mend(self, program: Program) -> bool:
         """Apply the rules of the first stage that can mend something."""
         self.findings = []
         for group in (GATES, REFUSING):
             self.findings += [one for rule in group if rule.CODE not in self.skip for one in rule.detect(program)]
-            if any(one.refusal for one in self.findings):
+            if any(one.refusal for one in self.findings) and not (self.partial and group is REFUSING):
                 return False
         for stage in (*MENDING, NOTING):
             mendable: list[Finding] = []
@@ -198,8 +222,15 @@ class _Attempt:
         found = [*self.told, *map(self._mapped, self.findings)]
         refusals = tuple(dict.fromkeys(one for one in found if one.refusal))
         notes = tuple(dict.fromkeys(one for one in found if one.note))
-        files = tuple(file.converted(refused=bool(refusals)) for file in self.files.values())
+        gates = {rule.CODE for rule in GATES}
+        refused = bool(refusals) and not (self.partial and not any(one.code in gates for one in refusals))
+        files = tuple(file.converted(refused=refused) for file in self.files.values())
         return Conversion(self.script, files, refusals, notes)
+
+
+def marked(source: Source, refusal: Finding) -> Edit:
+    """Put a comment where something is refused."""
+    return remark(source, refusal.line, f"TODO(hora {refusal.code}): {refusal.message}")
 
 
 def _file_of(program: Program, edits: tuple[Edit, ...]) -> Source:

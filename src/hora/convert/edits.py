@@ -8,6 +8,7 @@ edits that give each statement a line of its own.
 from __future__ import annotations
 
 import ast
+import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -150,6 +151,23 @@ def insert_after(source: Source, statement: ast.stmt, lines: Sequence[str]) -> E
     if not source.lines[last - 1].endswith(("\n", "\r")):
         text = source.newline + text.removesuffix(source.newline)
     return Edit(at, at, text, source.path)
+
+
+def remark(source: Source, line: int, text: str) -> Edit:
+    """Put a comment over the statement that a line is of, in lines of at most 100 characters."""
+    around = [
+        node
+        for node in source.nodes
+        if isinstance(node, ast.stmt) and _first_line(node) <= line <= (node.end_lineno or 0)
+    ]
+    first = max((_first_line(node) for node in around), default=line)
+    while first > 1 and first in source.inside_strings:
+        first -= 1
+    found = source.lines[first - 1]
+    margin = found[: len(found) - len(found.lstrip(" \t\f"))]
+    lines = textwrap.wrap(text, width=max(60, 98 - len(margin)), subsequent_indent="  ", break_long_words=False)
+    at = source.starts[first - 1]
+    return Edit(at, at, "".join(f"{margin}# {one}{source.newline}" for one in lines), source.path)
 
 
 def guard(source: Source, statements: Sequence[ast.stmt], test: str) -> list[Edit]:

@@ -29,7 +29,7 @@ def show_reasons(
 
     ``others`` are scripts that import what was written over.
     """
-    if conversion.refusals:
+    if conversion.refusals and not conversion.changed:
         _say(console, (f"{conversion.path}: not converted, nothing written", "bold red"))
         _findings(conversion.refusals, console, "red")
         return
@@ -41,10 +41,18 @@ def show_reasons(
             _say(console, (str(file.path), "bold"))
         _edits(file, console)
     _findings(conversion.notes, console, "yellow")
+    if conversion.refusals:
+        _say(
+            console,
+            ("left to you, marked TODO(hora …) in the converted script, which is wrong without it:", "bold red"),
+        )
+        _findings(conversion.refusals, console, "red")
     alone = [str(file.path) for file in conversion.files if not file.changed and file is not conversion.script]
     if conversion.changed and several and alone:
         _say(console, f"left as they are: {', '.join(alone)}")
-    if written and conversion.edits:
+    if written and conversion.refusals:
+        _say(console, f"wrote {written[0]}")
+    elif written and conversion.edits:
         original = "ORIGINAL" if written[0] == conversion.path else conversion.path
         more = f" and {len(written) - 1} more" if len(written) > 1 else ""
         told = f"wrote {written[0]}{more}; next: hora verify -n 2 {original} {written[0]}"
