@@ -8,7 +8,7 @@ import sys
 import pytest
 
 SCRIPT = """
-import hora
+import hora.data
 import horovod
 import horovod.torch as hvd
 import torch
@@ -24,6 +24,7 @@ class Loader(AsyncDataLoaderMixin, BaseDataLoader):
 hvd.init()
 assert hvd.HorovodInternalError is HorovodInternalError
 assert horovod.run is hora.run
+assert AsyncDataLoaderMixin is hora.data.AsyncDataLoaderMixin
 assert list(Loader(2)) == list(Loader(async_loader_queue_size=0)) == [0, 1, 2]
 print(hvd.__name__, hvd.allreduce(torch.ones(1), op=hvd.Sum).item())
 """
