@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 
+from hora.convert.distributed.accelerator import prepared
 from hora.convert.distributed.guards import on_all
 from hora.convert.distributed.library import loaders, samplers, wrapped
 from hora.convert.distributed.script import Script, is_constant, keyword
@@ -16,7 +17,7 @@ _SHARDS = ("rank", "world_size", "size()", "shard", "split_dataset_by_node", "nu
 def detect(script: Script) -> list[Finding]:
     """Find training loaders that hand every worker all the data, and samplers that do not know their worker."""
     findings = []
-    if (script.starts or wrapped(script)) and not script.uses("accelerate"):
+    if script.starts or wrapped(script):
         findings += [script.finding(CODE, one, message) for one, message in _whole(script)]
     for call in loaders(script):
         sampler = keyword(call, "sampler", 3)
@@ -36,7 +37,16 @@ def _distributed(script: Script, sampler: ast.expr) -> bool:
 def _whole(script: Script) -> list[tuple[ast.Call, str]]:
     """Give the loaders that training draws from, and that nothing cuts by worker."""
     found = []
+    accelerated = script.uses("accelerate")
+    given = prepared(script)
+    if accelerated and given is None:
+        return []
+    message = "every worker trains on all the data: it has no DistributedSampler"
+    if accelerated:
+        message = "every worker trains on all the data: accelerator.prepare() is not given it"
     for call in loaders(script):
+        if given is not None and call in given:
+            continue
         names = {one.arg for one in call.keywords}
         if names & {"sampler", "batch_sampler", None} or len(call.args) > 3 or not call.args + call.keywords:
             continue
@@ -45,7 +55,7 @@ def _whole(script: Script) -> list[tuple[ast.Call, str]]:
         if any(word in _text(script, call) for word in _SHARDS) or "hvd.deal" in dict(script.calls).values():
             continue
         if any(script.trains(loop) and on_all(script, loop) for loop in script.draws(call)):
-            found.append((call, "every worker trains on all the data: it has no DistributedSampler"))
+            found.append((call, message))
     return found
 
 

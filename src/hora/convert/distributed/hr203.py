@@ -59,7 +59,7 @@ def _gathered(script: Script) -> list[Finding]:
         for node, _ in script.calls
         if of_accelerator(script, node) == "gather"
         and script.loops(node)
-        and not script.trains(script.loops(node)[-1])
+        and not script.trains(script.loops(node)[0])
         and "gather_for_metrics" not in script.source.text
     ]
 

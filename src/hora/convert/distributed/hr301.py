@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 
+from hora.convert.distributed.accelerator import prepared
 from hora.convert.distributed.guards import on_all
 from hora.convert.distributed.library import OTHER_WAYS, WRAPPERS, mentions, optimizers, stepped, wrapped
 from hora.convert.distributed.script import Script, keyword
@@ -15,7 +16,11 @@ _GRADIENTS = ("all_reduce", "allreduce", "reduce_scatter", "average_gradients", 
 
 def detect(script: Script) -> list[Finding]:
     """Find optimizers that step on the gradients of one worker alone."""
-    if not script.starts or not script.backwards or script.uses("accelerate") or mentions(script, *OTHER_WAYS):
+    if not script.starts or not script.backwards:
+        return []
+    if script.uses("accelerate"):
+        return _of_accelerate(script)
+    if mentions(script, *OTHER_WAYS):
         return []
     return _of_horovod(script) if script.horovod else _of_torch(script)
 
@@ -51,6 +56,26 @@ def _of_torch(script: Script) -> list[Finding]:
         known = made and all(isinstance(one, ast.Call) and not _is_wrapper(script, one) for one in made)
         if known and ast.unparse(network) not in inner and not set(made) & inner:
             message = "the network that it trains is in no DistributedDataParallel: its gradients are not averaged"
+            findings.append(script.finding(CODE, call, message))
+    return findings
+
+
+def _of_accelerate(script: Script) -> list[Finding]:
+    """Find networks that the Accelerator does not wrap, and optimizers that it does not hold back."""
+    given = prepared(script)
+    if given is None:
+        return []
+    findings = []
+    for call in optimizers(script):
+        if not stepped(script, call) or not on_all(script, call):
+            continue
+        network = _network(call)
+        made = _made(script, network) if network is not None else []
+        if made and not given & {*made}:
+            message = "accelerator.prepare() is not given the network that it trains: its gradients are not averaged"
+            findings.append(script.finding(CODE, call, message))
+        elif call not in given:
+            message = "accelerator.prepare() is not given it: no scaler or accumulation window holds its steps back"
             findings.append(script.finding(CODE, call, message))
     return findings
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from hora.convert.distributed.script import Script
+import ast
+
+from hora.convert.distributed.accelerator import backwards_past
+from hora.convert.distributed.script import Script, keyword
 from hora.convert.finding import Finding
 
 CODE = "HR308"
@@ -11,6 +14,21 @@ WHY = "One worker sees an inf in its own gradients and skips its step; the other
 
 
 def detect(script: Script) -> list[Finding]:
+    """Find scalers that step before reductions have come in, and losses that the scaler never sees."""
+    return [*_unreduced(script), *_unscaled(script)]
+
+
+def _unscaled(script: Script) -> list[Finding]:
+    """Find backward passes past the scaler of Accelerate, and note them where no text says whether it has one."""
+    precisions = [keyword(call, "mixed_precision") for call in script.starts]
+    known = {one.value if isinstance(one, ast.Constant) else None for one in precisions}
+    if known <= {"no", "bf16"}:
+        return []
+    message = "in fp16 this loss is not scaled: accelerator.backward(loss)"
+    return [script.finding(CODE, call, message, note=known != {"fp16"}) for call in backwards_past(script)]
+
+
+def _unreduced(script: Script) -> list[Finding]:
     """Find scalers that step an optimizer of Horovod before its reductions have come in."""
     wrappers = script.calls_of("hvd.DistributedOptimizer")
     if script.uses("hora.torch") or not wrappers or "synchronize(" in script.source.text:

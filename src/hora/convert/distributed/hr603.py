@@ -5,8 +5,9 @@ from __future__ import annotations
 import ast
 import re
 
+from hora.convert.distributed.accelerator import preparations, wrapped_names
 from hora.convert.distributed.guards import guards, is_rank, on_all
-from hora.convert.distributed.library import is_collective, wrapped
+from hora.convert.distributed.library import OTHER_WAYS, is_collective, mentions, wrapped
 from hora.convert.distributed.script import Script, keyword
 from hora.convert.finding import Finding
 
@@ -22,7 +23,18 @@ def detect(script: Script) -> list[Finding]:
             findings.append(script.finding(CODE, call, "every worker writes this file at the same time"))
         findings += _read_at_once(script, call)
         findings += _keys(script, call)
-    return findings
+    return findings + _pretrained(script)
+
+
+def _pretrained(script: Script) -> list[Finding]:
+    """Find networks and tokenizers that every worker of Accelerate writes into one directory."""
+    if not preparations(script) or mentions(script, *OTHER_WAYS, "fsdp", "tp_plan"):
+        return []
+    return [
+        script.finding(CODE, call, "every worker writes these files at the same time")
+        for call in script.calls_of(".save_pretrained")
+        if on_all(script, call) and keyword(call, "is_main_process") is None
+    ]
 
 
 def _own(script: Script, call: ast.Call) -> bool:
@@ -62,10 +74,13 @@ def _read_at_once(script: Script, save: ast.Call) -> list[Finding]:
 def _keys(script: Script, save: ast.Call) -> list[Finding]:
     """Note where the names in a checkpoint begin with ``module.``."""
     ddp = [call for call in wrapped(script) if "Fully" not in script.name(call.func)]
-    message = "the network is saved in its wrapper: its keys begin with 'module.'; model.module.state_dict() has none"
+    names = wrapped_names(script)
+    plain = "accelerator.unwrap_model(model)" if names else "model.module"
+    message = f"the network is saved in its wrapper: its keys begin with 'module.'; {plain}.state_dict() has none"
     for node in ast.walk(save):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "state_dict":
             made = script.origins(node.func.value)
-            if made and all(one in ddp for one in made):
+            inside = ast.unparse(node.func.value) in names and not any("unwrap" in ast.unparse(one) for one in made)
+            if inside or (made and all(one in ddp for one in made)):
                 return [script.finding(CODE, node, message, note=True)]
     return []

@@ -14,6 +14,7 @@ from hora.convert.distributed import (
     hr302,
     hr303,
     hr306,
+    hr307,
     hr308,
     hr401,
     hr403,
@@ -41,8 +42,8 @@ class Rule(Protocol):
 RULES = cast(
     "tuple[Rule, ...]",
     (
-        hr102, hr201, hr202, hr203, hr301, hr302, hr303, hr306, hr308, hr401,
-        hr403, hr501, hr502, hr601, hr602, hr603, hr604, hr605, hr606,
+        hr102, hr201, hr202, hr203, hr301, hr302, hr303, hr306, hr307, hr308,
+        hr401, hr403, hr501, hr502, hr601, hr602, hr603, hr604, hr605, hr606,
     ),
 )  # fmt: skip
 """All of them, by their codes."""
