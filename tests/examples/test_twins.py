@@ -40,7 +40,10 @@ FASHION = Example("vision/fashion_mnist", SHORT, 2, normalises=True)
 CHAR_LM = Example("text/char_lm", ("--quick",), 4, normalises=False)
 DCGAN = Example("gan/dcgan", ("--quick",), 17, normalises=True)
 MASKED_LM = Example("text/masked_lm", ("--quick",), 2, normalises=False)
-EACH = pytest.mark.parametrize("example", [FASHION, CHAR_LM, DCGAN, MASKED_LM], ids=lambda example: example.script)
+TONES = Example("audio/tones", ("--epochs", "2", "--tones", "100"), 3, normalises=False)
+CLIPS = Example("video/clips", ("--epochs", "2", "--clips", "100"), 3, normalises=True)
+CONVERTED = [FASHION, CHAR_LM, DCGAN, MASKED_LM, TONES, CLIPS]
+EACH = pytest.mark.parametrize("example", CONVERTED, ids=lambda example: example.script)
 
 
 @EACH
@@ -59,7 +62,7 @@ def test_an_original_knows_nothing_of_hora(example: Example) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("example", [FASHION, CHAR_LM, DCGAN, MASKED_LM], ids=lambda example: example.script)
+@EACH
 def test_a_twin_trains_what_its_original_trains(
     example: Example, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
