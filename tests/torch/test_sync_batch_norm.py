@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import hora.torch as hvd
+from hora.errors import HoraError
 
 SHAPES = [(6, 3), (5, 3, 4), (4, 3, 2, 2)]
 
@@ -40,3 +41,23 @@ def test_it_is_batch_norm_of_the_global_batch(pool, shape):
         assert torch.allclose(weight, norm.weight.grad)
         assert torch.allclose(mean, norm.running_mean)
         assert torch.allclose(variance, norm.running_var)
+
+
+def converted():
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.Sequential(torch.nn.BatchNorm1d(3, momentum=0.3)))
+    network[1][0].eval()
+    before = {**network.state_dict(keep_vars=True)}
+    after = hvd.SyncBatchNorm.convert_sync_batchnorm(network)
+    layer = after[1][0]
+    kept = all(value is before[name] for name, value in after.state_dict(keep_vars=True).items())
+    return type(layer) is hvd.SyncBatchNorm, layer.momentum, layer.training, kept, len(before)
+
+
+def test_a_network_is_converted_with_its_tensors():
+    assert converted() == (True, 0.3, False, True, 7)
+
+
+def test_a_lazy_layer_cannot_be_converted():
+    with pytest.raises(HoraError, match="LazyBatchNorm1d that does not know"):
+        hvd.SyncBatchNorm.convert_sync_batchnorm(torch.nn.Sequential(torch.nn.LazyBatchNorm1d()))

@@ -51,7 +51,10 @@ CRITERIA = {
 NETWORKS = (
     "torchvision.models.", "efficientnet_pytorch.EfficientNet", "pretrainedmodels.", "monai.networks.nets.",
 )  # fmt: skip
-SYNCHRONISED = frozenset(["apex.parallel.convert_syncbn_model", "torch.nn.SyncBatchNorm.convert_sync_batchnorm"])
+SYNCHRONISED = frozenset({
+    "apex.parallel.convert_syncbn_model", "torch.nn.SyncBatchNorm.convert_sync_batchnorm",
+    "hora.torch.SyncBatchNorm.convert_sync_batchnorm",
+})  # fmt: skip
 RECURRENT = frozenset({"torch.nn.LSTM", "torch.nn.GRU", "torch.nn.RNN"})
 PAIRS = frozenset({"torch.nn.LSTMCell", "torch.nn.MultiheadAttention"})
 WITHOUT_WEIGHTS = frozenset({

@@ -41,7 +41,7 @@ def call(walk: Walk, name: str, arguments: Arguments) -> Value:
         return replace(first, things=frozenset(wrapped))
     if name == "allreduce":
         return _allreduce(walk, first, arguments)
-    return UNKNOWN
+    return first if name == "convert_sync_batchnorm" else UNKNOWN
 
 
 def _allreduce(walk: Walk, value: Value, arguments: Arguments) -> Value:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import torch
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.lazy import LazyModuleMixin
 
+from hora.errors import HoraError
 from hora.torch.reducing import allreduce
 from hora.torch.wire import Sum
 from hora.torch.world import current
@@ -16,6 +19,48 @@ class SyncBatchNorm(_BatchNorm):
     Parameters and attributes are those of `torch.nn.BatchNorm1d`; inputs have shape (samples, features, ...) and may
     hold another number of samples on each worker. In evaluation, and with one worker, nothing is sent.
     """
+
+    @classmethod
+    def convert_sync_batchnorm(cls, module: nn.Module) -> nn.Module:
+        """Replace each BatchNorm of a network by one of this class, as `torch.nn.SyncBatchNorm` does on GPUs.
+
+        Parameters and running statistics are taken over as they are, so that an optimizer that holds them keeps them.
+
+        Parameters
+        ----------
+        module
+            The network. Its layers are replaced in place; a network that is a BatchNorm itself is left alone.
+
+        Returns
+        -------
+        torch.nn.Module
+            The network, or what replaces it.
+
+        Raises
+        ------
+        HoraError
+            A lazy layer does not know its features yet.
+        """
+        if isinstance(module, _BatchNorm) and not isinstance(module, cls):
+            return cls._of(module)
+        for name, child in module.named_children():
+            setattr(module, name, cls.convert_sync_batchnorm(child))
+        return module
+
+    @classmethod
+    def _of(cls, layer: _BatchNorm) -> SyncBatchNorm:
+        """Make the layer that takes the place of another, with its tensors."""
+        if isinstance(layer, LazyModuleMixin):
+            raise HoraError(
+                "convert_sync_batchnorm()",
+                f"a {type(layer).__name__} that does not know its number of features yet",
+                "Call the network once on a batch before",
+            )
+        own = cls(layer.num_features, layer.eps, layer.momentum, layer.affine, layer.track_running_stats)
+        own.weight, own.bias = layer.weight, layer.bias
+        own.running_mean, own.running_var = layer.running_mean, layer.running_var
+        own.num_batches_tracked = layer.num_batches_tracked
+        return own.train(layer.training)
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """Return the normalised input."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hora.convert.finding import Finding
+from hora.convert.names import SYNCHRONISED
 from hora.convert.program import Program
 from hora.convert.values import Module
 
@@ -20,11 +21,13 @@ _NETWORKS = (
 
 
 def detect(program: Program) -> list[Finding]:
-    """Note networks that normalise over the batch."""
+    """Note networks that normalise over the batch, in a script that synchronises none."""
     message = (
         "BatchNorm takes its statistics from each worker's slice, and a checkpoint holds those of worker 0: with small"
         " slices, or to match one worker exactly, use synchronised BatchNorm"
     )
+    if any(program.calls_of(*SYNCHRONISED)):
+        return []
     for call in program.all_calls:
         for thing in call.result.things:
             if isinstance(thing, Module) and thing.site is call.node and _normalises(thing.maker):
