@@ -35,7 +35,7 @@ for epoch in range(3):
 def steps() -> int:
     walk = Walk(parse(NESTED, path=Path("nested.py")))
     walk.run()
-    return walk.steps
+    return walk.work.done
 
 
 def test_fewer_statements_are_followed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,6 +29,7 @@ from hora.convert.values import (
     Method,
     Module,
     Named,
+    Partial,
     Stream,
     Super,
     Thing,
@@ -105,6 +106,8 @@ def call_thing(walk: Walk, thing: Thing, arguments: Arguments) -> Value:
         return library.method(walk, thing, arguments)
     if isinstance(thing, Named):
         return library.call(walk, thing.name, arguments)
+    if isinstance(thing, Partial):
+        return _call_partial(walk, thing, arguments)
     return not_followed(walk, arguments, ast.unparse(node.func))
 
 
@@ -118,6 +121,17 @@ def _call_instance(walk: Walk, thing: Instance, arguments: Arguments) -> Value:
     if networks.is_module(thing):
         return networks.forward(walk, thing, arguments)
     return not_followed(walk, arguments, thing.cls.node.name)
+
+
+def _call_partial(walk: Walk, thing: Partial, arguments: Arguments) -> Value:
+    """Call what was given its first arguments before."""
+    function, *first = thing.given
+    names = {name for name, _ in arguments.keywords}
+    kept = tuple((name, value) for name, value in thing.keywords if name not in names)
+    whole = Arguments(arguments.node, (*first, *arguments.values), (*kept, *arguments.keywords))
+    if not function.things:
+        return not_followed(walk, whole, "a function made by functools.partial")
+    return either(call_thing(walk, one, whole) for one in ordered(function.things))
 
 
 def not_followed(walk: Walk, arguments: Arguments, name: str) -> Value:

@@ -18,7 +18,7 @@ from hora.convert.follow import Learned, follow, learn
 from hora.convert.program import Program, imported
 from hora.convert.rules import GATES, MENDING, NOTING, REFUSING, hr101, hr601, hr907
 from hora.convert.source import Source, read
-from hora.convert.walk import TooLargeError
+from hora.convert.work import TooLargeError, Work
 from hora.errors import HoraError
 
 PASSES = 80
@@ -60,10 +60,10 @@ def convert(path: Path | str, *, skip: Collection[str] = (), to: str = "hora", p
         raise HoraError(
             f"{asked} --partial --to {to}", "a script that is not whole is said in no other words", "Give one."
         )
-    source = read(Path(path), asked)
+    source, work = read(Path(path), asked), Work()
     whole: frozenset[int] = frozenset() if to == "hora" else _ALL
     while True:
-        attempt = _Attempt(source, frozenset(skip), whole, asked, to, partial)
+        attempt = _Attempt(source, frozenset(skip), whole, asked, to, partial, work)
         blocked = attempt.run()
         if blocked <= whole:
             return attempt.conversion()
@@ -84,7 +84,10 @@ def check(path: Path | str) -> tuple[Finding, ...]:
     source = read(Path(path), asked)
     if hr907.library(source) is not None:
         return _in_order(review(source), [str(source.path)])
-    program = _follow(source, _ALL, {}, asked)
+    try:
+        program = _follow(source, _ALL, {}, asked, Work())
+    except TooLargeError as large:
+        return (large.finding,)
     findings = [finding for rule in GATES for finding in rule.detect(program)]
     for rule in () if findings else (*REFUSING, *chain(*MENDING)):
         try:
@@ -109,7 +112,14 @@ class _Attempt:
     """One conversion, with some evaluation loaders left whole."""
 
     def __init__(
-        self, script: Source, skip: frozenset[str], whole: frozenset[int], asked: str, target: str, partial: bool
+        self,
+        script: Source,
+        skip: frozenset[str],
+        whole: frozenset[int],
+        asked: str,
+        target: str,
+        partial: bool,
+        work: Work,
     ) -> None:
         self.script = script.path
         self.files = {script.path: Draft(script)}
@@ -118,15 +128,24 @@ class _Attempt:
         self.asked = asked
         self.target = target
         self.partial = partial
+        self.work = work
         self.findings: list[Finding] = []
         self.told: list[Finding] = []
 
     def run(self) -> frozenset[int]:
         """Apply rules until none can mend anything; give the evaluation loaders that cannot be dealt after all."""
+        try:
+            return self._run()
+        except TooLargeError as large:
+            self.findings, self.partial = [large.finding], False
+            return frozenset()
+
+    def _run(self) -> frozenset[int]:
+        """Apply rules until none can mend anything, or the work for it is too large."""
         learned: Learned | None = None
         for _ in range(PASSES):
             edited = {path: file.source for path, file in self.files.items() if path != self.script}
-            program = _follow(self.files[self.script].source, self.whole, edited, self.asked, learned)
+            program = _follow(self.files[self.script].source, self.whole, edited, self.asked, self.work, learned)
             learned = learn(program)
             for source in program.sources:
                 self.files.setdefault(source.path, Draft(source))
@@ -153,7 +172,7 @@ class _Attempt:
             if not any(one.refusal for one in found):
                 self._apply(program, [one for one in found if one.mendable], imports=False)
                 edited = {path: file.source for path, file in self.files.items() if path != self.script}
-                program = _follow(self.files[self.script].source, self.whole, edited, self.asked)
+                program = _follow(self.files[self.script].source, self.whole, edited, self.asked, self.work)
 
     def _mark(self, program: Program) -> None:
         """Mark in the files what is refused."""
@@ -239,13 +258,16 @@ def _file_of(program: Program, edits: tuple[Edit, ...]) -> Source:
 
 
 def _follow(
-    source: Source, whole: frozenset[int], edited: dict[Path, Source], asked: str, learned: Learned | None = None
+    source: Source,
+    whole: frozenset[int],
+    edited: dict[Path, Source],
+    asked: str,
+    work: Work,
+    learned: Learned | None = None,
 ) -> Program:
     """Follow a script that trains something, by itself or in a module of its own."""
     try:
-        program = follow(source, whole, edited, learned)
-    except TooLargeError:
-        raise HoraError(asked, "it has more ways through it than are followed", "Split the script.", status=1) from None
+        program = follow(source, whole, edited, learned, work)
     except RecursionError:
         raise HoraError(asked, "an expression is nested too deeply to be followed", "Split it.", status=1) from None
     if any(_goes_back(node) for one in program.sources for node in one.nodes):

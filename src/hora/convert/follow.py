@@ -11,6 +11,7 @@ from hora.convert.program import Program
 from hora.convert.source import Source
 from hora.convert.values import Foreign, Loader, Made, Method, ordered
 from hora.convert.walk import Walk
+from hora.convert.work import Work
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ def follow(
     whole: frozenset[int] = frozenset(),
     edited: Mapping[Path, Source] | None = None,
     learned: Learned | None = None,
+    work: Work | None = None,
 ) -> Program:
     """Follow a script: once to learn what it trains with, and again with that where it matters.
 
@@ -60,10 +62,18 @@ def follow(
         What has been made of the script's own modules, by their paths.
     learned
         What was learned before the last edit: one walk is enough where that still holds.
+    work
+        What was done before for the same answer; counted from none where there is none.
+
+    Raises
+    ------
+    TooLargeError
+        There is more to follow than the work's limit.
     """
+    work = work or Work()
 
     def walked(full: Container[object] = ()) -> Program:
-        return Program(source, Walk(source, sized, full, optimizers, sizes, edited).run(), whole)
+        return Program(source, Walk(source, sized, full, optimizers, sizes, edited, work).run(), whole)
 
     if learned is not None:
         sources = (source, *(edited or {}).values())

@@ -26,6 +26,7 @@ from hora.convert.values import (
     Output,
     Parallel,
     Parameters,
+    Partial,
     Scaler,
     Scheduler,
     Stream,
@@ -66,6 +67,8 @@ def call(walk: Walk, name: str, arguments: Arguments) -> Value:
         return of(Named(f"{name}()"))
     if name in ("collections.namedtuple()", "typing.NamedTuple()"):
         return Value(items=arguments.all)
+    if name == "functools.partial" and arguments.values:
+        return of(Partial(node, walk.context, arguments.values, arguments.keywords))
     if name in ("itertools.chain", "itertools.product"):
         return python.chained(walk, arguments)
     if name in ("itertools.count", "tqdm.trange", "tqdm.auto.trange", "tqdm.notebook.trange"):
@@ -80,7 +83,7 @@ def call(walk: Walk, name: str, arguments: Arguments) -> Value:
             if isinstance(thing, Parameters):
                 walk.change(thing.module, "drawn", node)
         return UNKNOWN
-    if name in names.SYNCHRONISED and arguments.values:
+    if name in names.SYNCHRONISED | names.NORMED and arguments.values:
         return arguments.values[0]
     if name == names.PARALLEL and arguments.values:
         return replace(arguments.values[0], things=arguments.values[0].things | {Parallel()})

@@ -55,6 +55,11 @@ SYNCHRONISED = frozenset({
     "apex.parallel.convert_syncbn_model", "torch.nn.SyncBatchNorm.convert_sync_batchnorm",
     "hora.torch.SyncBatchNorm.convert_sync_batchnorm",
 })  # fmt: skip
+NORMED = frozenset({
+    "torch.nn.utils.weight_norm", "torch.nn.utils.spectral_norm", "torch.nn.utils.remove_weight_norm",
+    "torch.nn.utils.remove_spectral_norm", "torch.nn.utils.parametrizations.weight_norm",
+    "torch.nn.utils.parametrizations.spectral_norm", "torch.nn.utils.parametrizations.orthogonal",
+})  # fmt: skip
 RECURRENT = frozenset({"torch.nn.LSTM", "torch.nn.GRU", "torch.nn.RNN"})
 PAIRS = frozenset({"torch.nn.LSTMCell", "torch.nn.MultiheadAttention"})
 WITHOUT_WEIGHTS = frozenset({

@@ -177,6 +177,8 @@ def module_method(walk: Walk, module: Thing, name: str, arguments: Arguments) ->
         return of(Parameters(module))
     if name == "state_dict":
         return of(Weights(module))
+    if name == "forward" and isinstance(module, Module):
+        return forward(walk, module, arguments)
     if name in ("load_state_dict", "apply"):
         walk.change(module, "loaded" if name == "load_state_dict" else "drawn", arguments.node)
         parts = tuple((node, value) for node, value in arguments.pairs if not walk.state.deep_spread(value).alike)

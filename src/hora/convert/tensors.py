@@ -198,10 +198,11 @@ def _entrywise(
     if name == "einsum":
         return _einsum(parts, values, node)
     if name in COUPLING or name == "matmul":
-        met = sum(part.kind in ENTRIES for part in parts)
+        factors = parts[: len(values)][-2:] if name == "addmm" else parts
+        met = sum(part.kind in ENTRIES for part in factors)
         if name == "matmul" and len(values) > 1:
             return product(values[0], values[1], node)
-        if name in ("mm", "mv", "addmm", "dot") and parts[-1].kind in ENTRIES and parts[-1].axis == 0:
+        if name in ("mm", "mv", "addmm", "dot") and factors[-1].kind in ENTRIES and factors[-1].axis == 0:
             return mixed("HR305", f"{name}() adds up over the samples of the batch", node, *parts)
         if met > 1 or name in ("pdist", "corrcoef", "cov"):
             return mixed("HR305", f"{name}() lets each sample of the batch meet each other", node, *parts)

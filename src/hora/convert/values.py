@@ -266,6 +266,14 @@ class Stream(Made):
     loaders: frozenset[Loader] = frozenset()
 
 
+@dataclass(frozen=True)
+class Partial(Made):
+    """A callable with its first arguments, as ``functools.partial`` gives it: itself the first of ``given``."""
+
+    given: tuple[Value, ...] = ()
+    keywords: tuple[tuple[str | None, Value], ...] = ()
+
+
 UNKNOWN = Value()
 NUMBER = Value(number=True)
 RANDOM = Named("random numbers")

@@ -37,13 +37,9 @@ from hora.convert.values import (
     Value,
     plain,
 )
+from hora.convert.work import TooLargeError, Work
 
-BUDGET = 400_000
 STREAMS = ("torch", "numpy", "random")
-
-
-class TooLargeError(Exception):
-    """The script has more ways through it than are followed."""
 
 
 @dataclass
@@ -74,6 +70,8 @@ class Walk:
         The numbers that loaders are given as their batch size.
     edited
         What has been made of the script's own modules, by their paths.
+    work
+        Where it is counted how much is followed.
     """
 
     def __init__(
@@ -84,7 +82,10 @@ class Walk:
         optimizers: frozenset[ast.AST] = frozenset(),
         sizes: frozenset[int] = frozenset(),
         edited: Mapping[Path, Source] | None = None,
+        work: Work | None = None,
     ) -> None:
+        self.work = work or Work()
+        self.work.by.clear()
         self.tree = tree = source.tree
         self.modules = Modules(source, edited or {})
         self.files: dict[Frame, Path] = {Frame(tree, ()): source.path}
@@ -106,7 +107,6 @@ class Walk:
         self.imported: dict[Frame, dict[Thing, dict[str, Value]]] = {}
         self.commands: dict[Thing, list[Function]] = {}
         self.recalled: dict[tuple[Function, Context], Recalled] = {}
-        self.steps = 0
         self.stars: list[str] = []
         self.last: dict[ast.expr, Value] = {}
         for stream in STREAMS:
@@ -127,18 +127,23 @@ class Walk:
     def step(self, statement: ast.stmt) -> None:
         """Come to a statement."""
         self.facts.reach(statement, self.place)
-        self.steps += 1
-        if self.steps > BUDGET:
-            raise TooLargeError
 
     def value(self, node: ast.expr) -> Value:
         """Give the value of an expression and note it."""
+        if not self.work.spend(self.frame.node):
+            raise self._too_large()
         value = expressions.evaluate(self, node)
         if node in self.sized and value.spread.alike:
             value = replace(value, sized=True)
         self.facts.see(node, self.context, value)
         self.last[node] = value
         return value
+
+    def _too_large(self) -> TooLargeError:
+        """Refuse the script at the function that took most of this walk."""
+        function, _ = self.work.by.most_common(1)[0]
+        source = next(source for source in self.modules.sources.values() if function in source.nodes)
+        return self.work.refusal(source, function)
 
     @property
     def ignores(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hora.convert.finding import Finding
 from hora.convert.losses import refusals
 from hora.convert.program import Program
-from hora.convert.rules.hr206 import NAMELESS, common_name, multiplied, unscaled
+from hora.convert.rules.hr206 import NAMELESS, common_name, kept, multiplied, unscaled
 from hora.convert.spread import Kind
 
 CODE = "HR303"
@@ -22,7 +22,7 @@ def detect(program: Program) -> list[Finding]:
             continue
         name = common_name(program, ways, Kind.SUM)
         if name is None:
-            findings.append(program.finding(CODE, first.node, NAMELESS, None))
+            findings.append(program.finding(CODE, first.node, NAMELESS, kept(program, ways)))
             continue
         # A worker without samples of its own has borrowed some, which must not be counted twice.
         edits = multiplied(program, first.loss, f"{program.runtime}.size() * bool({name}.weight)")

@@ -9,9 +9,10 @@ from hora.convert.edits import insert_before, surround
 from hora.convert.finding import Finding
 from hora.convert.losses import refusals
 from hora.convert.metrics import inside_evaluation
+from hora.convert.networks import is_module
 from hora.convert.program import Program
 from hora.convert.seeds import apart, seeded, streams
-from hora.convert.values import plain
+from hora.convert.values import Instance, plain
 
 CODE = "HR503"
 TITLE = "noise drawn for a batch is sliced, not repeated"
@@ -90,5 +91,11 @@ def _seeds_within(program: Program, loop: ast.stmt) -> bool:
 
 
 def _in_network(program: Program, node: ast.AST) -> bool:
-    """Whether a node is in a class, as a network's own noise is."""
-    return any(isinstance(one, ast.ClassDef) for one in program.ancestors(node))
+    """Whether a node is in the class of a network."""
+    networks = {
+        cls.node
+        for one in program.facts.made
+        if isinstance(one, Instance) and is_module(one)
+        for cls in one.cls.lineage
+    }
+    return any(one in networks for one in program.ancestors(node))
