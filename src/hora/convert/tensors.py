@@ -158,6 +158,8 @@ def operation(walk: Walk, name: str, values: tuple[Value, ...], arguments: Argum
         return reduction(
             first, spread, "mean" if bare in ("nanmean", "average") else bare, shapes.axis_of(values, arguments), node
         )
+    if bare == "bincount" and spread.kind in ENTRIES and arguments.get(2, "minlength") is not None:
+        return tensor(Spread(Kind.SUM, spread.loaders))
     if bare in ARITHMETIC and len(values) > 1 and len(node.args) >= 1:
         target = (
             node.func.value if isinstance(node.func, ast.Attribute) and len(values) > len(node.args) else node.args[0]

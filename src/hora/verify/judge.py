@@ -100,7 +100,8 @@ def _remarks(evidence: Evidence) -> tuple[str, ...]:
     if dropped and agreement.same_random_state(evidence.free):
         alike = "seeded alike, the workers draw the same for each slice in: " + ", ".join(dropped)
         remarks = (*remarks, f"{alike} (HR501: right on average, not sample by sample)")
-    if not any(d.scale for d in evidence.differences if d.quantity == "gradient"):
+    gradients = [one.scale for one in evidence.differences if one.quantity == "gradient"]
+    if gradients and not any(gradients):
         remarks = (*remarks, "every gradient is zero, on one worker as on several: nothing is trained")
     return remarks
 

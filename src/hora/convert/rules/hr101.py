@@ -38,6 +38,8 @@ _VALUES = frozenset(
         *("set", "dict", "list", "tuple", "frozenset", "range", "sorted", "len", "min", "max"),
         *("int", "float", "str", "bool", "defaultdict", "collections.defaultdict", "OrderedDict"),
         *("collections.OrderedDict", "random.seed", "np.random.seed", "numpy.random.seed"),
+        *("torch.tensor", "torch.arange", "torch.linspace", "torch.eye", "torch.zeros", "torch.ones"),
+        *("np.array", "np.arange", "np.linspace", "numpy.array", "numpy.arange", "numpy.linspace"),
     ]
 )
 _PATHS = ("resolve", "absolute", "joinpath", "expanduser", "with_suffix", "with_name")
@@ -166,6 +168,8 @@ def _harmless(statement: ast.stmt) -> bool:
 def _only_makes(call: ast.Call) -> bool:
     """Whether a call does no more than make a value or set a seed."""
     name = ast.unparse(call.func)
+    if any(one.arg == "device" for one in call.keywords):
+        return False
     of_a_path = isinstance(call.func, ast.Attribute) and call.func.attr in _PATHS
     return of_a_path or name in _VALUES or name.startswith(_HARMLESS)
 
