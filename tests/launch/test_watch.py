@@ -8,9 +8,10 @@ import pytest
 from hora.launch import stacks
 from hora.launch.heartbeats import Heartbeat, read
 from hora.launch.live import Live, troubles
+from hora.launch.result import Line
 from hora.launch.stalls import find_stall
 from hora.launch.vitals import Vital
-from hora.launch.watch import Patience, Watch
+from hora.launch.watch import Patience, Watch, patience
 
 
 def vital(rank, waits=None, waited=0.0, steps=12, **more):
@@ -175,6 +176,40 @@ def test_the_live_lines(monkeypatch):
     ]
     assert shown[-2] == ["step 80 · epoch 1, batch 80/50 · 320 samples/s · 2.5 steps/s · 2 workers"]
     assert told == ["step 80 · epoch 1, batch 80/50 · 320 samples/s · 2.5 steps/s · 2 workers"]
+
+
+@pytest.mark.parametrize(
+    ("printed", "shown"),
+    [
+        ("epoch 3: train loss 0.4564, test loss 0.5, accuracy 91.0%", "train loss 0.4564, test loss 0.5"),
+        ("Train Epoch: 1 [640/60000 (1%)]\tLoss: 2.305170", "loss 2.305170"),
+        ("[Epoch 0/2] [Batch 3/9] [D loss: -1.5e-3] [G loss: 0.69]", "d loss -1.5e-3, g loss 0.69"),
+        (" 40%|####      | 40/100 [00:01<00:02, loss=nan]", "loss nan"),
+        ("tensor loss: tensor(0.25, grad_fn=<MeanBackward0>)", "tensor loss 0.25"),
+        ("loss of the connection to 10.0.0.1; lossless 3", ""),
+    ],
+)
+def test_the_live_line_has_the_losses_that_the_script_last_printed(monkeypatch, printed, shown):
+    lines = []
+    live = Live(lines.append, lines.append)
+    live.read(Line(0, "stdout", printed))
+    live.read(Line(0, "stdout", "saved model.pt"))
+    live.show([vital(0, steps=4)])
+    assert lines == [[" · ".join(["step 4", "epoch 1, batch 4/50", *([shown] if shown else []), "1 workers"])]]
+
+
+@pytest.mark.parametrize(
+    ("variables", "limits"),
+    [
+        ({}, Patience(60.0, 0.0)),
+        ({"HOROVOD_STALL_CHECK_TIME_SECONDS": "5", "HOROVOD_STALL_SHUTDOWN_TIME_SECONDS": "7"}, Patience(5.0, 7.0)),
+        ({"HORA_STALL_SECONDS": "0", "HORA_STALL_SHUTDOWN_SECONDS": "9"}, Patience(0.0, 9.0)),
+        ({"HOROVOD_STALL_CHECK_DISABLE": "1", "HORA_STALL_SHUTDOWN_SECONDS": "9"}, Patience(0.0, 0.0)),
+        ({"HOROVOD_STALL_CHECK_DISABLE": "0"}, Patience(60.0, 0.0)),
+    ],
+)
+def test_variables_say_how_long_workers_may_wait(variables, limits):
+    assert patience(variables) == limits
 
 
 def test_troubles_are_few_words():

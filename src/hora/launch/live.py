@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import islice
 
+from hora.launch.result import Line
 from hora.launch.vitals import SILENT_SECONDS, Vital
 
 WINDOW_SECONDS = 10.0
@@ -14,6 +16,10 @@ WINDOW_SECONDS = 10.0
 
 PLAIN_SECONDS = 30.0
 """Where there is no terminal, a line is printed so often."""
+
+_NUMBER = r"[-+]?\d+(?:\.\d*)?(?:e[-+]?\d+)?|nan|inf"
+_LOSS = re.compile(rf"((?:[a-z]+[ _])?loss)\W{{1,4}}?(?:tensor\()?({_NUMBER})\b", re.IGNORECASE)
+"""A loss as scripts print it: its name, of up to two words, and its value."""
 
 _WAIT_SECONDS = 2.0  # a wait that is worth a word
 
@@ -34,6 +40,13 @@ class Live:
         self._past: deque[tuple[float, int, int]] = deque()
         self._told_at = time.monotonic()
         self._told_steps = 0
+        self._losses = ""
+
+    def read(self, line: Line) -> None:
+        """Take from a line of a worker's output the losses that it tells, if any."""
+        losses = _LOSS.findall(line.text)
+        if losses:
+            self._losses = ", ".join(f"{name.lower()} {value}" for name, value in losses[-2:])
 
     def show(self, vitals: Sequence[Vital]) -> None:
         """Show how the workers are."""
@@ -68,6 +81,8 @@ class Live:
             parts.append(f"{_number((samples - samples_then) / seconds)} samples/s")
         if seconds > 1.0 and steps > steps_then:
             parts.append(f"{_number((steps - steps_then) / seconds)} steps/s")
+        if self._losses:
+            parts.append(self._losses)
         parts.append(f"{len(vitals)} workers")
         return " · ".join(parts)
 

@@ -123,6 +123,7 @@ def run_script(
                     for kept in keep:
                         kept.line(line)
                     report.line(line)
+                    live.read(line)
 
                 def verdict(result: RunResult) -> None:
                     for kept in keep:

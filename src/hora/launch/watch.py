@@ -49,9 +49,9 @@ def patience(env: Mapping[str, str]) -> Patience:
     HoraError
         One of them is no number.
     """
-    told = seconds("HORA_STALL_SECONDS", seconds("HOROVOD_STALL_CHECK_TIME_SECONDS", Patience.told, env), env)
     if env.get("HOROVOD_STALL_CHECK_DISABLE", "0") not in ("", "0"):
-        told = 0.0
+        return Patience(0.0, 0.0)
+    told = seconds("HORA_STALL_SECONDS", seconds("HOROVOD_STALL_CHECK_TIME_SECONDS", Patience.told, env), env)
     ended = seconds("HOROVOD_STALL_SHUTDOWN_TIME_SECONDS", Patience.ended, env)
     ended = seconds("HORA_STALL_SHUTDOWN_SECONDS", ended, env)
     return Patience(told, ended)
