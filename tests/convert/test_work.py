@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 
 def long(x):
-    return x + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1
+    return LONG
 
 
 loader = DataLoader(TensorDataset(torch.ones(8, 2)), batch_size=4)
@@ -26,10 +26,10 @@ for (x,) in loader:
     optimizer.zero_grad()
     model(long(x)).mean().backward()
     optimizer.step()
-"""
+""".replace("LONG", "x" + " + 1" * 150)
 
 
-@pytest.mark.parametrize("limit", [100, 400])
+@pytest.mark.parametrize("limit", [250, 1000])
 @pytest.mark.parametrize("partly", [False, True])
 def test_what_is_too_large_is_refused_at_its_largest_function(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int, partly: bool
@@ -47,5 +47,5 @@ def test_what_is_too_large_is_refused_at_its_largest_function(
 def test_a_check_says_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "train.py"
     path.write_text(SCRIPT)
-    monkeypatch.setattr("hora.convert.converting.Work", partial(Work, 100))
+    monkeypatch.setattr("hora.convert.converting.Work", partial(Work, 250))
     assert [(one.code, one.line) for one in check(path)] == [("HR908", 6)]
