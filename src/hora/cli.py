@@ -64,6 +64,9 @@ def convert(
     diff: Annotated[bool, typer.Option("--diff", help="Print a unified diff of all files; write nothing.")] = False,
     in_place: Annotated[bool, typer.Option("--in-place", help="Overwrite the script and its modules.")] = False,
     to: Annotated[str, typer.Option("--to", help="Whose words it is said in: hora, horovod or ddp.")] = "hora",
+    scaling: Annotated[
+        str, typer.Option("--scaling", help="strong: the batch stays. weak: N times the batch, N times the rate.")
+    ] = "strong",
     partial: Annotated[bool, typer.Option("--partial", help="Convert the rest, and mark what is refused.")] = False,
     json_: Json = False,
 ) -> None:
@@ -79,7 +82,7 @@ def convert(
 
     if (output is not None) + diff + in_place > 1:
         raise HoraError("convert", "more than one of -o, --diff and --in-place", "Give one of them")
-    conversion = convert(script, to=to, partial=partial)
+    conversion = convert(script, to=to, scaling=scaling, partial=partial)
     refused = bool(conversion.refusals) and not conversion.changed
     writes = not refused and (in_place or output is not None)
     written = write(conversion, output, in_place=in_place) if writes else ()

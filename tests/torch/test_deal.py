@@ -405,3 +405,54 @@ def test_a_worker_without_entries_does_not_spoil_a_mean_over_them(pool):
     for gradient, loss in pool.run(gradients_of_a_mean_over_what_is_not_ignored, 0, size=3):
         torch.testing.assert_close(torch.tensor(gradient), torch.tensor(alone[0]))
         assert loss == pytest.approx(alone[1])
+
+
+def dealt_weakly(length):
+    torch.manual_seed(3)
+    loader = hvd.deal(DataLoader(Numbers(length), 4, shuffle=True), scaling="weak")
+    epochs = [[(batch.tolist(), loader.weight) for batch in loader] for _ in range(2)]
+    return len(loader), epochs
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4])
+@pytest.mark.parametrize("length", [24, 23, 5])
+def test_weak_scaling_joins_as_many_batches_as_there_are_workers(pool, size, length):
+    results = pool.run(dealt_weakly, length, size=size)
+    assert {result[0] for result in results} == {-(-length // (4 * size)) if length > 4 else 1}
+    for epoch in range(2):
+        steps = list(zip(*(result[1][epoch] for result in results), strict=True))
+        seen = [sample for step in steps for batch, weight in step for sample in batch if weight]
+        assert sorted(seen) == list(range(length))
+        assert all(len(batch) == 4 for step in steps[:-1] for batch, _ in step)
+        for step in steps:
+            assert sum(weight for _, weight in step) == pytest.approx(size)
+    assert results[0][1][0] != results[0][1][1]
+
+
+def train_weakly(whole):
+    """Train on a sampler's batches, joined by `deal` on several workers, or `whole` at once on one."""
+    torch.manual_seed(1)
+    model = torch.nn.Linear(3, 1).double()
+    x = torch.randn(40, 3, dtype=torch.float64)
+    size = whole or hvd.size()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1 * size, momentum=0.9)
+    loader = DataLoader(torch.utils.data.TensorDataset(x), 4 * whole if whole else 4)
+    if not whole:
+        loader, optimizer = hvd.deal(loader, scaling="weak"), hvd.DistributedOptimizer(optimizer)
+    warmup = torch.optim.lr_scheduler.LinearLR(optimizer, 1 / size, total_iters=2 * len(loader))
+    optimizer.register_step_post_hook(lambda *_: warmup.step())
+    for _ in range(3):
+        for (batch,) in loader:
+            optimizer.zero_grad()
+            (model(batch).square().mean() * (1.0 if whole else loader.weight)).backward()
+            optimizer.step()
+    return [parameter.detach() for parameter in model.parameters()], optimizer.param_groups[0]["lr"]
+
+
+@pytest.mark.parametrize("size", [2, 3, 4])
+def test_weak_scaling_trains_what_one_worker_trains_on_the_larger_batch(pool, size):
+    expected, rate = train_weakly(size)
+    for parameters, own_rate in pool.run(train_weakly, 0, size=size):
+        assert own_rate == pytest.approx(rate) == pytest.approx(0.1 * size)
+        for parameter, other in zip(parameters, expected, strict=True):
+            assert torch.allclose(parameter, other, rtol=0, atol=1e-12)

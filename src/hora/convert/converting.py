@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Collection
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
@@ -25,7 +25,14 @@ PASSES = 80
 _ALL = frozenset(range(1000))
 
 
-def convert(path: Path | str, *, skip: Collection[str] = (), to: str = "hora", partial: bool = False) -> Conversion:
+def convert(
+    path: Path | str,
+    *,
+    skip: Collection[str] = (),
+    to: str = "hora",
+    scaling: str = "strong",
+    partial: bool = False,
+) -> Conversion:
     """Convert a training script for one device to many workers; the global batch stays what it was.
 
     The modules of its own that it imports are converted with it.
@@ -39,6 +46,9 @@ def convert(path: Path | str, *, skip: Collection[str] = (), to: str = "hora", p
     to
         Whose words it is said in: ``"hora"``, ``"horovod"`` or ``"ddp"`` for torch's own. With these two the training
         data goes through DistributedSampler, and every worker walks all evaluation data.
+    scaling
+        What stays as it is in the script: with ``"strong"`` the global batch; with ``"weak"`` the batch of each worker,
+        so that the global one is N times as large, the learning rate too, with a warm-up. That is another training.
     partial
         Whether to convert the rest where something is refused, and to mark each such place in the converted files with
         a comment ``# TODO(hora HR305): …``. The refusals stay: what is left to do there makes the script right.
@@ -56,14 +66,19 @@ def convert(path: Path | str, *, skip: Collection[str] = (), to: str = "hora", p
     asked = f"convert {path}"
     if to not in targets.TARGETS:
         raise HoraError(f"{asked} --to {to}", "there is no such target", f"Name one of {', '.join(targets.TARGETS)}.")
+    if scaling not in ("strong", "weak"):
+        raise HoraError(f"{asked} --scaling {scaling}", "there is no such scaling", "Name strong or weak.")
+    if scaling == "weak" and to != "hora":
+        raise HoraError(f"{asked} --scaling weak --to {to}", "weak scaling is said in no other words yet", "Give one.")
     if partial and to != "hora":
         raise HoraError(
             f"{asked} --partial --to {to}", "a script that is not whole is said in no other words", "Give one."
         )
     source, work = read(Path(path), asked), Work()
     whole: frozenset[int] = frozenset() if to == "hora" else _ALL
+    wanted = _Wanted(asked, frozenset(skip), to, scaling == "weak", partial)
     while True:
-        attempt = _Attempt(source, frozenset(skip), whole, asked, to, partial, work)
+        attempt = _Attempt(source, wanted, whole, work)
         blocked = attempt.run()
         if blocked <= whole:
             return attempt.conversion()
@@ -108,26 +123,25 @@ def _in_order(findings: list[Finding], files: list[str]) -> tuple[Finding, ...]:
     return tuple(sorted(once, key=lambda one: (files.index(one.file), one.line, one.column, one.code)))
 
 
+@dataclass(frozen=True)
+class _Wanted:
+    """What is asked of a conversion: in an error's words, without which rules, in whose words, for which scaling."""
+
+    asked: str
+    skip: frozenset[str]
+    target: str
+    weak: bool
+    partial: bool
+
+
 class _Attempt:
     """One conversion, with some evaluation loaders left whole."""
 
-    def __init__(
-        self,
-        script: Source,
-        skip: frozenset[str],
-        whole: frozenset[int],
-        asked: str,
-        target: str,
-        partial: bool,
-        work: Work,
-    ) -> None:
+    def __init__(self, script: Source, wanted: _Wanted, whole: frozenset[int], work: Work) -> None:
         self.script = script.path
         self.files = {script.path: Draft(script)}
-        self.skip = skip
+        self.wanted = wanted
         self.whole = whole
-        self.asked = asked
-        self.target = target
-        self.partial = partial
         self.work = work
         self.findings: list[Finding] = []
         self.told: list[Finding] = []
@@ -137,42 +151,47 @@ class _Attempt:
         try:
             return self._run()
         except TooLargeError as large:
-            self.findings, self.partial = [large.finding], False
+            self.findings, self.wanted = [large.finding], replace(self.wanted, partial=False)
             return frozenset()
 
     def _run(self) -> frozenset[int]:
         """Apply rules until none can mend anything, or the work for it is too large."""
         learned: Learned | None = None
         for _ in range(PASSES):
-            edited = {path: file.source for path, file in self.files.items() if path != self.script}
-            program = _follow(self.files[self.script].source, self.whole, edited, self.asked, self.work, learned)
+            program = self._followed(learned)
             learned = learn(program)
             for source in program.sources:
                 self.files.setdefault(source.path, Draft(source))
             if not self._mend(program):
-                if self.target != "hora":
+                if self.wanted.target != "hora":
                     self._translate(program)
-                elif self.partial:
+                elif self.wanted.partial:
                     self._mark(program)
-                return hr601.blocked(program) if "HR601" not in self.skip else frozenset()
+                return hr601.blocked(program) if "HR601" not in self.wanted.skip else frozenset()
         codes = ", ".join(dict.fromkeys(code for file in self.files.values() for code in file.codes[-8:]))
         raise HoraError(
-            self.asked, f"the rules do not come to an end ({codes})", "Please report this script.", status=3
+            self.wanted.asked, f"the rules do not come to an end ({codes})", "Please report this script.", status=3
         )
+
+    def _followed(self, learned: Learned | None = None) -> Program:
+        """Follow the script as it stands."""
+        edited = {path: file.source for path, file in self.files.items() if path != self.script}
+        source = self.files[self.script].source
+        program = _follow(source, self.whole, edited, self.wanted.asked, self.work, learned)
+        return replace(program, asked_weak=self.wanted.weak)
 
     def _translate(self, program: Program) -> None:
         """Say the converted script in the target's words."""
         for find in (targets.translate, targets.complete):
             if any(one.refusal for one in (*self.findings, *self.told)):
                 return
-            found = find(program, self.target)
+            found = find(program, self.wanted.target)
             # Their places are those of the text before it is changed once more.
             self.told += [self._mapped(one) for one in (*self.findings, *found) if not one.mendable]
             self.findings = []
             if not any(one.refusal for one in found):
                 self._apply(program, [one for one in found if one.mendable], imports=False)
-                edited = {path: file.source for path, file in self.files.items() if path != self.script}
-                program = _follow(self.files[self.script].source, self.whole, edited, self.asked, self.work)
+                program = self._followed()
 
     def _mark(self, program: Program) -> None:
         """Mark in the files what is refused."""
@@ -190,13 +209,15 @@ class _Attempt:
         """Apply the rules of the first stage that can mend something."""
         self.findings = []
         for group in (GATES, REFUSING):
-            self.findings += [one for rule in group if rule.CODE not in self.skip for one in rule.detect(program)]
-            if any(one.refusal for one in self.findings) and not (self.partial and group is REFUSING):
+            self.findings += [
+                one for rule in group if rule.CODE not in self.wanted.skip for one in rule.detect(program)
+            ]
+            if any(one.refusal for one in self.findings) and not (self.wanted.partial and group is REFUSING):
                 return False
         for stage in (*MENDING, NOTING):
             mendable: list[Finding] = []
             for rule in stage:
-                if rule.CODE in self.skip:
+                if rule.CODE in self.wanted.skip:
                     continue
                 try:
                     findings = rule.detect(program)
@@ -229,7 +250,7 @@ class _Attempt:
             except (HoraError, ValueError) as error:
                 codes = ", ".join(dict.fromkeys(finding.code for finding in here))
                 found = f"{codes} wrote what cannot be ({error})"
-                raise HoraError(self.asked, found, "Please report this script.", status=3) from error
+                raise HoraError(self.wanted.asked, found, "Please report this script.", status=3) from error
 
     def _mapped(self, finding: Finding) -> Finding:
         """Give a finding with its place in the original."""
@@ -242,7 +263,7 @@ class _Attempt:
         refusals = tuple(dict.fromkeys(one for one in found if one.refusal))
         notes = tuple(dict.fromkeys(one for one in found if one.note))
         gates = {rule.CODE for rule in GATES}
-        refused = bool(refusals) and not (self.partial and not any(one.code in gates for one in refusals))
+        refused = bool(refusals) and not (self.wanted.partial and not any(one.code in gates for one in refusals))
         files = tuple(file.converted(refused=refused) for file in self.files.values())
         return Conversion(self.script, files, refusals, notes)
 

@@ -40,11 +40,14 @@ class Program:
         What was seen on the way through it.
     whole
         Which evaluation loaders every worker walks in full, by the order of their calls in the script.
+    asked_weak
+        Whether it is to be converted for weak scaling.
     """
 
     source: Source
     facts: Facts = field(repr=False)
     whole: frozenset[int] = frozenset()
+    asked_weak: bool = False
 
     # The text
 
@@ -198,6 +201,15 @@ class Program:
             for call in self.calls_of(f"{NAME}.deal")
             for thing in call.result.things
             if isinstance(thing, Loader)
+        )
+
+    @cached_property
+    def weak(self) -> bool:
+        """Whether each worker has a batch of the script's size, and the global batch is as many times as large."""
+        return self.asked_weak or any(
+            one.arg == "scaling" and isinstance(one.value, ast.Constant) and one.value.value == "weak"
+            for call in self.calls_of(f"{NAME}.deal")
+            for one in call.node.keywords
         )
 
     def number(self, loader: Loader) -> int:

@@ -12,6 +12,7 @@ import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import islice
 from typing import Any, TypeVar
 
 import torch
@@ -37,7 +38,7 @@ def dealt_samplers() -> list[DealtBatchSampler]:
     return [sampler for reference in _dealt if (sampler := reference()) is not None]
 
 
-def deal(loader: DataLoader[Sample], *, evaluation: bool = False) -> DataLoader[Sample]:
+def deal(loader: DataLoader[Sample], *, evaluation: bool = False, scaling: str = "strong") -> DataLoader[Sample]:
     """Return a copy of a loader that hands this worker its part of each of the loader's batches.
 
     The copy keeps the class, the attributes, `batch_size`, `dataset` and `len()`; the loader itself is left alone.
@@ -53,6 +54,9 @@ def deal(loader: DataLoader[Sample], *, evaluation: bool = False) -> DataLoader[
     evaluation
         What a worker gets of a global batch with fewer samples than workers. In training (False) one without samples
         borrows the global batch with weight 0, as every worker has to take each step; in evaluation it gets no batch.
+    scaling
+        What the global batch is. ``"strong"``: a batch of the loader, whatever the number of workers. ``"weak"``: as
+        many of its batches in a row as there are workers, so that each worker has one; ``len()`` becomes as much less.
 
     Returns
     -------
@@ -62,19 +66,23 @@ def deal(loader: DataLoader[Sample], *, evaluation: bool = False) -> DataLoader[
     Raises
     ------
     HoraError
-        The loader cannot be dealt: its dataset is iterable, it makes no batches, or it is sharded already.
+        The loader cannot be dealt: its dataset is iterable, it makes no batches, or it is sharded already; or there is
+        no such scaling.
     HorovodInternalError
         The workers' loaders differ in length.
     """
     if isinstance(getattr(loader, "batch_sampler", None), DealtBatchSampler):
         return loader
     _refuse(loader)
+    if scaling not in ("strong", "weak"):
+        raise HoraError(f"hvd.deal(scaling={scaling!r})", "there is no such scaling", 'Name "strong" or "weak"')
     generators = generator_states(loader)
     agree(
         [
             f"a dataset of {_length(loader.dataset)} samples",
             f"a batch sampler of {_length(loader.batch_sampler)} batches",
             f"{len(generators)} generators",
+            f"{scaling} scaling",
         ],
         "hvd.deal()",
     )
@@ -84,7 +92,8 @@ def deal(loader: DataLoader[Sample], *, evaluation: bool = False) -> DataLoader[
     plain: Any = type(loader)
     dealt.__class__ = _dealt_class(plain)
     # DataLoader refuses to have its batch sampler replaced once it is made.
-    sampler = DealtBatchSampler(dealt.batch_sampler, seeds, evaluation=evaluation, loader=loader)
+    batches = dealt.batch_sampler if scaling == "strong" else _Joined(dealt.batch_sampler, current().size)
+    sampler = DealtBatchSampler(batches, seeds, evaluation=evaluation, loader=loader)
     object.__setattr__(dealt, "batch_sampler", sampler)
     _dealt.append(weakref.ref(sampler, _dealt.remove))
     dealt._iterator = None
@@ -95,6 +104,21 @@ def deal(loader: DataLoader[Sample], *, evaluation: bool = False) -> DataLoader[
         dealt.generator = torch.Generator().manual_seed(derive(*seeds, current().rank))
     result: DataLoader[Sample] = dealt
     return result
+
+
+class _Joined:
+    """Joins batches in a row to one; the last may hold fewer."""
+
+    def __init__(self, batches: Any, count: int) -> None:
+        self._batches, self._count = batches, count
+
+    def __len__(self) -> int:
+        return -(-len(self._batches) // self._count)
+
+    def __iter__(self) -> Iterator[list[Any]]:
+        batches = iter(self._batches)
+        while joined := [index for batch in islice(batches, self._count) for index in batch]:
+            yield joined
 
 
 class DealtBatchSampler:

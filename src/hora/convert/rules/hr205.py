@@ -107,7 +107,8 @@ def _dealt(program: Program, anchor: ast.stmt, name: str, count: str, size: str,
     source = program.home(anchor)
     whole = binds_torch(source.tree) and "DataLoader" not in names_in(source.tree)
     maker = "torch.utils.data.DataLoader" if whole else "DataLoader"
-    line = f"{name} = {program.runtime}.deal({maker}(range({count}), batch_size={size}))"
+    scaling = ', scaling="weak"' if program.weak else ""
+    line = f"{name} = {program.runtime}.deal({maker}(range({count}), batch_size={size}){scaling})"
     edits = [insert_before(source, anchor, [line, *more])]
     if maker not in names_in(source.tree) and not whole:
         line = "from torch.utils.data import DataLoader"
