@@ -1,1 +1,1 @@
-# 9:15 HR301 a backward pass may fill the gradients of another optimizer, at which Horovod's raises: convert to hora
+# 9:15 HR301 Horovod's raises where a backward pass fills the gradients of another optimizer: convert to hora

@@ -10,7 +10,7 @@ from hora.convert.finding import Finding
 from hora.convert.naming import expression
 from hora.convert.program import Program
 from hora.convert.runtime import NAME
-from hora.convert.values import Made, Method, Optimizer, Scaler, plain
+from hora.convert.values import Made, Method, Optimizer, Scaler, Thing, plain
 
 
 def detect(program: Program) -> list[Finding]:
@@ -21,17 +21,16 @@ def detect(program: Program) -> list[Finding]:
 
 def _asserted(program: Program) -> list[Finding]:
     """Refuse what Horovod's optimizer raises at: several backward passes before a step, or of several optimizers."""
-    if len(program.stepping) > 1:
-        message = (
-            "a backward pass may fill the gradients of another optimizer, at which Horovod's raises: convert to hora"
-        )
+    steps = _steps(program)
+    if any(not _stepped(one) & _stepped(steps[0]) for one in steps[1:]):
+        message = "Horovod's raises where a backward pass fills the gradients of another optimizer: convert to hora"
         return [program.finding("HR301", program.stepping[1].site, message, None)]
     backwards = {one.node: one for one in program.backwards}
     message = "Horovod's optimizer raises where it goes back more than once before a step: convert to hora"
     if len(backwards) > 1:
         return [program.finding("HR307", list(backwards)[1], message, None)]
     loops = {loop for one in backwards.values() for loop, _ in one.place.loops[-1:]}
-    for step in _steps(program):
+    for step in steps:
         chain = list(program.ancestors(step.node))
         inside = next((place for place, node in enumerate(chain) if node in loops), len(chain))
         if (
@@ -51,6 +50,13 @@ def _steps(program: Program) -> list[Call]:
             if any(isinstance(one, Optimizer | Scaler) for one in receivers):
                 found[call.node] = call
     return list(found.values())
+
+
+def _stepped(step: Call) -> frozenset[Thing]:
+    """Give the optimizers that a call may step, by itself or through a scaler: a choice of several is one."""
+    receivers = (one.receiver for one in step.function.things if isinstance(one, Method))
+    given = (thing for value in step.args for thing in value.things)
+    return frozenset(plain(one) for one in (*receivers, *given) if isinstance(one, Optimizer))
 
 
 def _named(program: Program) -> list[Finding]:
