@@ -1,13 +1,14 @@
 """Learn what a digit looks like without being told: SimCLR on scikit-learn's digits, on one device.
 
-python contrastive.py             # 30 epochs
-python contrastive.py --quick     # 5 epochs, for a first look
+python contrastive.py             # 15 epochs
+python contrastive.py --quick     # 3 epochs, for a first look
 
 Two views of a digit shall lie close to each other, and far from the views of all other digits of the batch: the loss is
 no mean over samples, but couples each pair of them.
 """
 
 import argparse
+import math
 
 import hora.torch as hvd
 import torch
@@ -18,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 
 
 class Views(Dataset):
-    """Two views of each image: moved by a pixel or not, a part hidden, darker or lighter, noisy."""
+    """Two views of each image: turned, slanted, stretched and moved a little, darker or lighter, noisy."""
 
     def __init__(self, images):
         self.images = images
@@ -30,10 +31,14 @@ class Views(Dataset):
         return self.view(self.images[index]), self.view(self.images[index])
 
     def view(self, image):
-        down, across, row, column = torch.randint(0, 3, (4,)).tolist()
-        image = F.pad(image, (1, 1, 1, 1))[:, down : down + 8, across : across + 8].clone()
-        image[:, 2 * row : 2 * row + 2, 2 * column : 2 * column + 3] = 0
-        return image * (0.7 + 0.6 * torch.rand(())) + 0.1 * torch.randn(image.shape)
+        turn, slant, tall, wide, down, across = (2 * torch.rand(6) - 1).tolist()
+        turned = [
+            [(1 + 0.2 * wide) * math.cos(0.35 * turn), 0.3 * slant - math.sin(0.35 * turn), 0.25 * across],
+            [math.sin(0.35 * turn), (1 + 0.2 * tall) * math.cos(0.35 * turn), 0.25 * down],
+        ]
+        grid = F.affine_grid(torch.tensor([turned], dtype=image.dtype), (1, *image.shape), align_corners=False)
+        moved = F.grid_sample(image.unsqueeze(0), grid, align_corners=False).squeeze(0)
+        return moved * (0.7 + 0.6 * torch.rand(())) + 0.05 * torch.randn(image.shape)
 
 
 class Encoder(nn.Module):
@@ -80,15 +85,15 @@ def main():
     if torch.cuda.is_available():
         torch.cuda.set_device(hvd.local_rank())
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--batch-size", type=int, default=128)
-    parser.add_argument("--lr", type=float, default=1e-3)
-    parser.add_argument("--temperature", type=float, default=0.2)
+    parser.add_argument("--lr", type=float, default=2e-3)
+    parser.add_argument("--temperature", type=float, default=0.5)
     parser.add_argument("--checkpoint", default="contrastive.pt")
-    parser.add_argument("--quick", action="store_true", help="5 epochs")
+    parser.add_argument("--quick", action="store_true", help="3 epochs")
     args = parser.parse_args()
     if args.quick:
-        args.epochs = 5
+        args.epochs = 3
 
     torch.manual_seed(1)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

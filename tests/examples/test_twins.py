@@ -42,8 +42,16 @@ DCGAN = Example("gan/dcgan", ("--quick",), 17, normalises=True)
 MASKED_LM = Example("text/masked_lm", ("--quick",), 2, normalises=False)
 TONES = Example("audio/tones", ("--epochs", "2", "--tones", "100"), 3, normalises=False)
 CLIPS = Example("video/clips", ("--epochs", "2", "--clips", "100"), 3, normalises=True)
+HIGH_RESOLUTION = Example(
+    "vision/high_resolution", ("--epochs", "2", "--images", "24", "--side", "64"), 2, normalises=True
+)
+CONTRASTIVE = Example("vision/contrastive", ("--epochs", "2"), 2, normalises=False)
+POLICY_GRADIENT = Example("rl/policy_gradient", ("--quick",), 2, normalises=False)
 CONVERTED = [FASHION, CHAR_LM, DCGAN, MASKED_LM, TONES, CLIPS]
+BY_HAND = [HIGH_RESOLUTION, CONTRASTIVE]
 EACH = pytest.mark.parametrize("example", CONVERTED, ids=lambda example: example.script)
+PROVEN = pytest.mark.parametrize("example", [*CONVERTED, *BY_HAND], ids=lambda example: example.script)
+ALL = pytest.mark.parametrize("example", [*CONVERTED, *BY_HAND, POLICY_GRADIENT], ids=lambda example: example.script)
 
 
 @EACH
@@ -54,7 +62,32 @@ def test_a_twin_is_what_convert_writes(example: Example) -> None:
     assert convert(example.twin).diff() == ""
 
 
-@EACH
+def test_synchronised_batch_norm_is_a_line_by_hand() -> None:
+    line = "    model = hvd.SyncBatchNorm.convert_sync_batchnorm(model)\n"
+    twin = HIGH_RESOLUTION.twin.read_text(encoding="utf-8")
+    assert twin.count(line) == 1
+    conversion = convert(HIGH_RESOLUTION.original)
+    assert conversion.converted == twin.replace(line, "")
+    assert [note.code for note in conversion.notes] == ["HR310"]
+    again = convert(HIGH_RESOLUTION.twin)
+    assert (again.diff(), again.refusals, again.notes) == ("", (), ())
+
+
+@pytest.mark.parametrize(
+    ("example", "code", "line"),
+    [
+        (CONTRASTIVE, "HR305", "    likeness = points @ points.T / temperature"),
+        (POLICY_GRADIENT, "HR205", "    for update in range(1, args.updates + 1):"),
+    ],
+    ids=lambda value: value.script if isinstance(value, Example) else "",
+)
+def test_what_convert_refuses_has_a_reason(example: Example, code: str, line: str) -> None:
+    [refusal] = convert(example.original).refusals
+    lines = example.original.read_text(encoding="utf-8").splitlines()
+    assert (refusal.code, lines[refusal.line - 1]) == (code, line)
+
+
+@ALL
 def test_an_original_knows_nothing_of_hora(example: Example) -> None:
     text = example.original.read_text(encoding="utf-8")
     assert "hora" not in text.lower()
@@ -62,7 +95,7 @@ def test_an_original_knows_nothing_of_hora(example: Example) -> None:
 
 
 @pytest.mark.slow
-@EACH
+@PROVEN
 def test_a_twin_trains_what_its_original_trains(
     example: Example, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -74,7 +107,7 @@ def test_a_twin_trains_what_its_original_trains(
 
 
 @pytest.mark.slow
-@EACH
+@ALL
 def test_a_twin_runs_on_two_workers(example: Example, tmp_path: Path) -> None:
     need_data(example)
     done = hora_run(example, *example.arguments, cwd=tmp_path)

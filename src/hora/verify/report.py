@@ -52,8 +52,8 @@ def evidence(result: Verification) -> list[tuple[str, str]]:
         how = "one worker, batches permuted within" if result.permuted else "taken for it: no batch can be permuted"
         rows.append(("noise floor", f"{result.noise_floor:.1e} ({how})"))
     if result.statistics_drift is not None:
-        drift = f"{result.statistics_drift:.1e} between workers, each normalising its own slice"
-        rows.append(("BatchNorm's statistics", drift))
+        apart = f"{result.statistics_drift:.1e} between workers, each normalising its own slice"
+        rows.append(("BatchNorm's statistics", apart if result.statistics_drift else "kept alike by the script itself"))
     if result.confirmed is not None:
         found = result.confirmed
         rows.append(("cause", f"{found.code}, line {found.line}: {found.reason}"))
