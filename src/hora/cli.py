@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Iterator
@@ -150,10 +151,16 @@ def rule(
 
 @app.command(no_args_is_help=True)
 def verify(
-    original: Annotated[Path, typer.Argument(help="A training script for one device.", show_default=False)],
+    original: Annotated[
+        Path, typer.Argument(help="A training script for one device, or a distributed one.", show_default=False)
+    ],
     converted: Annotated[
         Path | None,
-        typer.Argument(help="The same for several workers; left out, Hora converts it.", show_default=False),
+        typer.Argument(
+            help="The same for several workers; left out, Hora converts it. One that is distributed already is "
+            "compared with itself on one worker.",
+            show_default=False,
+        ),
     ] = None,
     workers: Annotated[
         str, typer.Option("-n", "--workers", metavar="N[,N...]", help="How many workers to compare with one.")
@@ -161,6 +168,10 @@ def verify(
     steps: Annotated[
         int, typer.Option("--steps", help="Global batches to train on; two epochs are half of them each.")
     ] = 20,
+    alone: Annotated[
+        str | None,
+        typer.Option("--alone", metavar="ARGS", help="The one worker's own arguments, where they are others."),
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Random state that the comparison starts from.")] = 0,
     timeout: Annotated[float, typer.Option("--timeout", help="Seconds that each of the runs may take.")] = 600.0,
     html: Annotated[Path | None, typer.Option("--html", help="Write the evidence as a page here.")] = None,
@@ -186,6 +197,7 @@ def verify(
             converted,
             workers=_numbers("verify", workers),
             args=_script_arguments,
+            alone=None if alone is None else shlex.split(alone),
             steps=steps,
             seed=seed,
             timeout=timeout,

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from hora.errors import HoraError
-from hora.verify import verify
+from hora.verify import verify, verify_each
 
 SCRIPTS = Path(__file__).parent / "scripts"
 TINY = SCRIPTS / "tiny.py"
@@ -42,6 +42,31 @@ def test_a_right_conversion_is_equivalent(tmp_path, monkeypatch):
 def test_it_converts_for_itself(edited):
     result = verify(edited(TINY), workers=3, steps=8)
     assert result.verdict == "equivalent", result.why
+
+
+def test_a_distributed_script_is_held_against_itself_on_one_worker(edited):
+    script = edited(SCRIPTS / "by_hand_ddp.py")
+    result = verify(script, workers=2, steps=4)
+    assert (result.verdict, result.cause) == ("not-equivalent", "HR201")
+    assert "holds 16 samples on 2 workers, and 8 on one" in result.why
+    assert "--alone" in result.next
+    result = verify(script, workers=2, steps=4, alone=["--batch-size", "16"])
+    assert result.verdict == "equivalent", result.why
+    assert result.next == f"hora run -n 2 {script}"
+    assert any("other arguments" in remark for remark in result.remarks)
+
+
+def test_a_network_without_its_wrapper_is_found_in_a_distributed_script(edited):
+    text = "DistributedDataParallel(nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 1)))"
+    bare = text.removeprefix("DistributedDataParallel(").removesuffix(")")
+    script = edited(SCRIPTS / "by_hand_ddp.py", (text, bare), (".module", ""))
+    result = verify(script, workers=2, steps=4, alone=["--batch-size", "16"])
+    assert (result.verdict, result.cause) == ("not-equivalent", "HR302")
+
+
+def test_one_worker_cannot_have_the_global_batch_of_two_jobs(edited):
+    with pytest.raises(HoraError, match="2 numbers of workers, and one global batch"):
+        verify_each(TINY, CONVERTED, workers=[2, 3], alone=[])
 
 
 def test_undealt_samples_are_named(edited):

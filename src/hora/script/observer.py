@@ -153,6 +153,14 @@ class Observer:
         return tuple((p.name, digest(p.tensor)) for p in parameters) if self._knobs.digests else ()
 
 
+_left: list[object] = []
+"""What a script has left behind, kept until the process ends.
+
+A process group of torch that is taken apart waits, holding Python's lock, for its threads; one that is just letting go
+of a finished operation waits for that lock (torch 2.13, Gloo, with DistributedDataParallel).
+"""
+
+
 def observe(
     script: Path,
     args: Sequence[str],
@@ -186,13 +194,17 @@ def observe(
     status, stopped, error = 0, False, None
     try:
         with observer.watching():
-            runpy.run_path(str(script), run_name="__main__")
-    except StopRun:
+            _left.append(runpy.run_path(str(script), run_name="__main__"))
+    except StopRun as stop:
+        _left.append(stop)
         stopped = True
     except SystemExit as exit_:
+        _left.append(exit_)
         status = exit_.code if isinstance(exit_.code, int) else int(exit_.code is not None)
     except BaseException as failure:
+        _left.append(failure)
         status, error = 1, _script_traceback(failure, script)
+    _left.append(observer)
     ended = observer.ended(status=status, stopped=stopped, error=error)
     emit(ended)
     return ended

@@ -89,6 +89,10 @@ class Scratch:
         self._own = threading.local()
         self.written: dict[str, None] = {}
 
+    def left(self) -> tuple[str, ...]:
+        """Give the files of `written` but for the empty ones, which are locks and marks that all workers may leave."""
+        return tuple(path for path in self.written if not _is_empty(self._root + path))
+
     @contextmanager
     def guarding(self) -> Iterator[None]:
         """Watch the writes of this process and of those it forks."""
@@ -123,6 +127,9 @@ class Scratch:
                 self._note(self._claim(path, "drop" if flags & os.O_TRUNC and flags & os.O_CREAT else "copy"))
         elif event in _CHANGES:
             indices, leaf = _CHANGES[event]
+            if event == "os.mkdir" and os.path.isdir(args[0]):
+                # It fails, or is asked to be there already.
+                return
             if any(isinstance(fd, int) and fd >= 0 for fd in args[-len(indices) :]):
                 # Relative to a directory that was opened before, as rmtree does below what it has claimed.
                 return
@@ -173,6 +180,10 @@ class Scratch:
 
 def _inside(path: str, root: str) -> bool:
     return path == root or path.startswith(root + os.sep)
+
+
+def _is_empty(path: str) -> bool:
+    return os.path.isfile(path) and os.path.getsize(path) == 0
 
 
 def _own_leaf(path: Path, leaf: _Leaf) -> None:

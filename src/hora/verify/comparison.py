@@ -24,6 +24,8 @@ class Runs:
     ----------
     by_steps
         No loader hands out what the script trains on: its runs end by their optimizer steps.
+    alike
+        One worker is given the same arguments as several.
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class Runs:
         self._repeated: dict[Precision, tuple[tuple[Run, ...], bool]] = {}
         self._free: dict[tuple[int, bool], Future[Run]] = {}
         self.by_steps = False
+        self.alike = one.args == several.args
 
     def mended(self, name: str, texts: tuple[tuple[Path, bytes], ...]) -> Runs:
         """The same runs of one worker, and those of several with other texts of their script's files."""
@@ -142,7 +145,8 @@ def _evidence(runs: Runs, precision: Precision, workers: int) -> Evidence | Veri
         return unusable
     replayed = runs.replayed(precision, workers)
     repeated, permuted = runs.repeated(precision)
-    return Evidence(reference, repeated, permuted, runs.free(workers).result(), replayed.result(), precision)
+    free = runs.free(workers).result()
+    return Evidence(reference, repeated, permuted, free, replayed.result(), precision, alike=runs.alike)
 
 
 def _mostly_noise(precision: Precision, runs: tuple[Run, ...]) -> bool:

@@ -25,6 +25,8 @@ class Evidence:
     permuted
         Whether the samples of those changed places within each batch. They do not where no batch is known, or where
         the script pairs the samples with random numbers of its own.
+    alike
+        Whether one worker and several have the same arguments, and so the same to print.
     """
 
     reference: Run
@@ -33,6 +35,7 @@ class Evidence:
     free: Run
     replayed: Run
     precision: Precision
+    alike: bool = True
 
     @cached_property
     def differences(self) -> list[TensorDifference]:

@@ -88,7 +88,7 @@ def _findings(evidence: Evidence, floor: Floor) -> Iterator[Finding]:
     yield from _some(_step_count(reference, replayed))
     yield from _some(agreement.disagreement(free))
     yield from _some(agreement.same_noise(reference, free))
-    yield from _some(_printed(evidence))
+    yield from _some(_printed(evidence) if evidence.alike else None)
     yield from _some(_files(evidence))
 
 
@@ -103,6 +103,8 @@ def _remarks(evidence: Evidence) -> tuple[str, ...]:
     gradients = [one.scale for one in evidence.differences if one.quantity == "gradient"]
     if gradients and not any(gradients):
         remarks = (*remarks, "every gradient is zero, on one worker as on several: nothing is trained")
+    if not evidence.alike:
+        remarks = (*remarks, "what is printed was not compared: one worker was given other arguments")
     return remarks
 
 

@@ -21,6 +21,8 @@ from hora.verify.zygotes import zygotes
 STEPS = 20
 _IN_ORDER = "compared with the original whose sets of strings are sorted: their order is another in each of its runs"
 
+_GLOBAL_BATCH = "Give the one worker the global batch, if each worker means its own: --alone '...' takes its arguments"
+
 
 def verify(
     original: Path,
@@ -28,6 +30,7 @@ def verify(
     *,
     workers: int = 2,
     args: Sequence[str] = (),
+    alone: Sequence[str] | None = None,
     steps: int = STEPS,
     seed: int = 0,
     timeout: float = 600.0,
@@ -38,13 +41,16 @@ def verify(
     Parameters
     ----------
     original
-        A training script for one device.
+        A training script for one device, or one that is distributed already.
     converted
-        The same for several workers; None converts `original` with `hora.convert`.
+        The same for several workers; None converts `original` with `hora.convert`, or takes it as it is where it is
+        distributed already: the reference is then its own run with one worker.
     workers
         How many.
     args
         The script's own arguments.
+    alone
+        Those of the one worker, where they are others: the global batch of a script that is told that of a worker.
     steps
         Global batches to train on. Each pass over a loader is cut to half of them, so that two of the script's epochs
         end.
@@ -65,6 +71,7 @@ def verify(
         converted,
         workers=[workers],
         args=args,
+        alone=alone,
         steps=steps,
         seed=seed,
         timeout=timeout,
@@ -79,6 +86,7 @@ def verify_each(
     *,
     workers: Sequence[int],
     args: Sequence[str] = (),
+    alone: Sequence[str] | None = None,
     steps: int = STEPS,
     seed: int = 0,
     timeout: float = 600.0,
@@ -89,17 +97,19 @@ def verify_each(
     for number in workers:
         if number < 1:
             raise HoraError(asked, f"{number} workers to compare with one", "Ask for at least one: -n 2")
+    if alone is not None and len(workers) > 1:
+        found = f"{len(workers)} numbers of workers, and one global batch to give the one worker"
+        raise HoraError(asked, found, "Ask for one number: -n 2 --alone '...'")
     if steps < 2:
         raise HoraError(asked, f"{steps} steps, and two epochs have to end", "Ask for at least two: --steps 20")
     for path in (original, converted):
         if path is not None:
             _check_script(asked, path)
-    texts: tuple[tuple[Path, bytes], ...] = ()
-    if converted is None:
-        texts = _converted_texts(asked, original)
+    texts = _converted_texts(asked, original) if converted is None else ()
+    itself = converted is None and not texts
     out, made = ("DIR/", f"DIR/{original.name}") if len(texts) > 1 else ("CONVERTED.py", "CONVERTED.py")
-    making, made = (f"hora convert {original} -o {out} && ", made) if converted is None else ("", str(converted))
-    one = Script(original, tuple(args))
+    making, made = (f"hora convert {original} -o {out} && ", made) if texts else ("", str(converted or original))
+    one = Script(original, tuple(args if alone is None else alone))
     several = Script(converted or original, tuple(args), texts=texts)
     with comparing(one, several, steps=steps, seed=seed, timeout=timeout, progress=progress) as runs:
         for number in workers:
@@ -121,6 +131,8 @@ def verify_each(
             if result.verdict == "not-equivalent" and converted is not None:
                 progress("looking for the rule that explains it")
                 result = confirm(runs, result, converted)
+            if itself and alone is None and result.cause == "HR201":
+                result = replace(result, next=_GLOBAL_BATCH)
             results.append(result)
     return tuple(results)
 
@@ -156,9 +168,12 @@ def _check_script(asked: str, path: Path) -> None:
 
 
 def _converted_texts(asked: str, original: Path) -> tuple[tuple[Path, bytes], ...]:
+    """Give the files of the conversion; none for a script that is distributed already."""
     from hora.convert import convert
 
     conversion = convert(original)
+    if any(one.code == "HR907" for one in conversion.refusals):
+        return ()
     if conversion.refusals:
         first = conversion.refusals[0]
         raise HoraError(

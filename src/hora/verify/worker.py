@@ -19,8 +19,8 @@ from hora.verify.job import Job, differences_path, stack_path, trace_path
 from hora.verify.reference import Comparer, LastStep, Recorder
 
 
-def main(job_path: Path) -> int:
-    """Run the job's script on this worker; returns the script's exit status."""
+def main(job_path: Path) -> NoReturn:
+    """Run the job's script on this worker, and end as it does."""
     job = Job.read(job_path)
     directory = Path(job.directory)
     rank = int(os.environ.get("RANK", "0"))
@@ -38,13 +38,13 @@ def main(job_path: Path) -> int:
     scratch = Scratch(Path(job.mirror), free=(directory, Path(job.reference)))
     with scratch.guarding():
         ended = observe(Path(job.script), job.args, trace.write, job.knobs(rank), listener)
-    trace.write(FilesWritten(tuple(scratch.written)))
+    trace.write(FilesWritten(scratch.left()))
     if isinstance(listener, LastStep):
         trace.write(listener.statistics())
     trace.close()
     if ended.error is not None:
         print(ended.error, file=sys.stderr)
-    return ended.status
+    _leave(ended.status)
 
 
 def _leave(status: int) -> NoReturn:
@@ -58,4 +58,4 @@ def _leave(status: int) -> NoReturn:
 
 
 if __name__ == "__main__":
-    _leave(main(Path(sys.argv[1])))
+    main(Path(sys.argv[1]))
