@@ -182,13 +182,18 @@ class _Attempt:
 
     def _translate(self, program: Program) -> None:
         """Say the converted script in the target's words."""
-        for find in (targets.translate, targets.complete):
-            if any(one.refusal for one in (*self.findings, *self.told)):
-                return
-            found = find(program, self.wanted.target)
-            # Their places are those of the text before it is changed once more.
-            self.told += [self._mapped(one) for one in (*self.findings, *found) if not one.mendable]
-            self.findings = []
+        steps = [targets.translate, targets.complete]
+        while steps and not any(one.refusal for one in (*self.findings, *self.told)):
+            try:
+                found = steps[0](program, self.wanted.target)
+            except SharedLineError as shared:
+                tree, message = _file_of(program, shared.edits).tree, "a statement gets a line of its own"
+                found = [program.finding("HR101", tree, message, shared.edits)]
+            else:
+                del steps[0]
+                # Their places are those of the text before it is changed once more.
+                self.told += [self._mapped(one) for one in (*self.findings, *found) if not one.mendable]
+                self.findings = []
             if not any(one.refusal for one in found):
                 self._apply(program, [one for one in found if one.mendable], imports=False)
                 program = self._followed()
