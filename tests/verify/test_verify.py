@@ -44,6 +44,7 @@ def test_it_converts_for_itself(edited):
     assert result.verdict == "equivalent", result.why
 
 
+@pytest.mark.slow
 def test_a_distributed_script_is_held_against_itself_on_one_worker(edited):
     script = edited(SCRIPTS / "by_hand_ddp.py")
     result = verify(script, workers=2, steps=4)
