@@ -54,9 +54,22 @@ def _whole(script: Script) -> list[tuple[ast.Call, str]]:
             continue
         if any(word in _text(script, call) for word in _SHARDS) or "hvd.deal" in dict(script.calls).values():
             continue
+        if _sharded_later(script, call):
+            continue
         if any(script.trains(loop) and on_all(script, loop) for loop in script.draws(call)):
             found.append((call, message))
     return found
+
+
+def _sharded_later(script: Script, loader: ast.Call) -> bool:
+    """Whether a loader is handed to a function of the script that makes a sharded one of it."""
+    for call, _ in script.calls:
+        function = script.local(call)
+        if function is not None and any(loader in script.origins(given) for given in call.args):
+            text = ast.unparse(function)
+            if any(word in text for word in (*_SHARDS, "DistributedSampler")):
+                return True
+    return False
 
 
 def _text(script: Script, call: ast.Call) -> str:

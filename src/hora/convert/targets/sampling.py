@@ -37,7 +37,7 @@ def detect(program: Program, words: Words, needs: Needs) -> list[Finding]:
     sites: set[ast.AST] = set()
     for node, loaders in deals.items():
         message = "its samples are dealt over the workers"
-        if any(_unnamed(one.site) for one in loaders):
+        if any(_unnamed(one.site) or _shared(program, one) for one in loaders):
             path = program.home(node).path
             needs.functions[path].add("share")
             needs.samplers.add(path)
@@ -56,7 +56,19 @@ def detect(program: Program, words: Words, needs: Needs) -> list[Finding]:
             findings.append(program.finding("HR201", node, message, edits))
         findings.append(program.finding("HR201", node, _NOTE, ()))
         findings += _reshuffled(program, frozenset(loaders))
-    return findings
+    return findings + _asked(program)
+
+
+def _asked(program: Program) -> list[Finding]:
+    """Refuse what asks a dealt loader for its batch size or sampler, which become those of one worker."""
+    findings: dict[Finding, None] = {}
+    for node in program.nodes():
+        if isinstance(node, ast.Attribute) and node.attr in ("batch_size", "sampler", "batch_sampler"):
+            things = {thing for value in program.values(node.value) for thing in value.things}
+            if any(isinstance(one, Loader) and plain(one) in program.dealt for one in things):
+                message = f"the loader's {node.attr} becomes that of one worker: convert to hora"
+                findings[program.finding("HR207", node, message, None)] = None
+    return list(findings)
 
 
 def _undealt(program: Program, call: ast.Call) -> list[Edit]:
@@ -122,6 +134,11 @@ def _sampled(program: Program, site: ast.AST, words: Words) -> list[Edit] | str:
         at = max(source.span(node)[1] for node in (*site.args, *(one.value for one in site.keywords)))
         edits.append(Edit(at, at, f", sampler={sampler}", source.path))
     return edits
+
+
+def _shared(program: Program, loader: Loader) -> bool:
+    """Whether the call that makes a loader makes others, too, whose samples are not dealt."""
+    return any(other.site is loader.site and other not in program.dealt for other in program.facts.loaders)
 
 
 def _unnamed(site: ast.AST) -> bool:
