@@ -84,13 +84,12 @@ def convert(
     if (output is not None) + diff + in_place > 1:
         raise HoraError("convert", "more than one of -o, --diff and --in-place", "Give one of them")
     conversion = convert(script, to=to, scaling=scaling, partial=partial)
-    refused = bool(conversion.refusals) and not conversion.changed
-    writes = not refused and (in_place or output is not None)
+    writes = not conversion.refused and (in_place or output is not None)
     written = write(conversion, output, in_place=in_place) if writes else ()
     if json_:
         _print_json(conversion)
     else:
-        if not refused and not writes:
+        if not conversion.refused and not writes:
             if not diff:
                 require_one_file(conversion, f"print {script}")
             show_code(conversion, Console(), diff=diff)

@@ -114,6 +114,11 @@ class Conversion:
         return self.script.converted
 
     @property
+    def refused(self) -> bool:
+        """Whether nothing was done, for what stands against it; a partial conversion did the rest."""
+        return bool(self.refusals) and not self.changed
+
+    @property
     def edits(self) -> tuple[Applied, ...]:
         """What was changed in all files."""
         return tuple(edit for file in self.files for edit in file.edits)

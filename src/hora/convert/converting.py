@@ -187,8 +187,7 @@ class _Attempt:
             try:
                 found = steps[0](program, self.wanted.target)
             except SharedLineError as shared:
-                tree, message = _file_of(program, shared.edits).tree, "a statement gets a line of its own"
-                found = [program.finding("HR101", tree, message, shared.edits)]
+                found = [_parted(program, hr101.CODE, shared)]
             else:
                 del steps[0]
                 # Their places are those of the text before it is changed once more.
@@ -201,7 +200,7 @@ class _Attempt:
     def _mark(self, program: Program) -> None:
         """Mark in the files what is refused."""
         marks = [
-            replace(one, message="", edits=(marked(source, one),))
+            replace(one, message="", edits=(remark(source, one.line, f"TODO(hora {one.code}): {one.message}"),))
             for one in dict.fromkeys(self.findings)
             for source in program.sources
             if one.refusal and str(source.path) == one.file
@@ -227,8 +226,7 @@ class _Attempt:
                 try:
                     findings = rule.detect(program)
                 except SharedLineError as shared:
-                    message, tree = "a statement gets a line of its own", _file_of(program, shared.edits).tree
-                    self._apply(program, [program.finding(rule.CODE, tree, message, shared.edits)])
+                    self._apply(program, [_parted(program, rule.CODE, shared)])
                     return True
                 mendable += dict.fromkeys(finding for finding in findings if finding.mendable)
                 self.findings += findings
@@ -268,19 +266,20 @@ class _Attempt:
         refusals = tuple(dict.fromkeys(one for one in found if one.refusal))
         notes = tuple(dict.fromkeys(one for one in found if one.note))
         gates = {rule.CODE for rule in GATES}
-        refused = bool(refusals) and not (self.wanted.partial and not any(one.code in gates for one in refusals))
+        refused = any(one.code in gates for one in refusals) or (bool(refusals) and not self.wanted.partial)
         files = tuple(file.converted(refused=refused) for file in self.files.values())
         return Conversion(self.script, files, refusals, notes)
-
-
-def marked(source: Source, refusal: Finding) -> Edit:
-    """Put a comment where something is refused."""
-    return remark(source, refusal.line, f"TODO(hora {refusal.code}): {refusal.message}")
 
 
 def _file_of(program: Program, edits: tuple[Edit, ...]) -> Source:
     """Give the file that edits are made in."""
     return next(source for source in program.sources if source.path == edits[0].path)
+
+
+def _parted(program: Program, code: str, shared: SharedLineError) -> Finding:
+    """Give the statements that share a line, which a rule would edit, lines of their own."""
+    tree = _file_of(program, shared.edits).tree
+    return program.finding(code, tree, "a statement gets a line of its own", shared.edits)
 
 
 def _follow(

@@ -53,9 +53,11 @@ class Draft:
         kept: set[int] = set()
         for offset, old in spans.origins(before.text, edits):
             line = lines[min(before.line_of(offset), len(lines)) - 1]
-            first = old and line.name not in kept
-            self._lines.append(line if first else _Line(next(self._names), line.original))
-            kept.add(line.name) if first else None
+            if old and line.name not in kept:
+                kept.add(line.name)
+            else:
+                line = replace(line, name=next(self._names))
+            self._lines.append(line)
         self._note(findings, before, lines)
 
     def _note(self, findings: list[Finding], before: Source, lines: list[_Line]) -> None:
@@ -95,12 +97,9 @@ class Draft:
     def _applied(self) -> list[Applied]:
         """Give what was done, with the text that stands there in the end; what is no longer there was not done."""
         found: dict[Applied, None] = {}
+        standing = [(line.name, text.strip()) for line, text in zip(self._lines, self.source.lines, strict=True)]
         for done in self._done:
-            texts = [
-                text.strip()
-                for line, text in zip(self._lines, self.source.lines, strict=True)
-                if line.name in done.lines and text.strip()
-            ]
+            texts = [text for name, text in standing if name in done.lines and text]
             if texts and texts != [self.original.lines[done.original - 1].strip()]:
                 found[Applied(done.code, done.reason, done.original, "\n".join(texts))] = None
         return list(found)

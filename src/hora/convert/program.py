@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 
 from hora.convert.edits import Edit
-from hora.convert.facts import Backward, Call, Event, Facts, Place
+from hora.convert.facts import Backward, Call, Draw, Event, Facts, Place
 from hora.convert.finding import Finding
 from hora.convert.networks import is_module, writes_ignored
 from hora.convert.runtime import NAME
@@ -191,7 +191,21 @@ class Program:
     def training_loaders(self) -> frozenset[Loader]:
         """The loaders whose batches lead to a backward pass, as they were made."""
         found = (one for back in self.backwards for one in back.value.spread.loaders if isinstance(one, Loader))
-        return frozenset(one for one in map(plain, found) if isinstance(one, Loader))
+        return frozenset(map(plain, found))
+
+    @cached_property
+    def training_loops(self) -> frozenset[tuple[ast.AST, Context]]:
+        """The innermost loops that backward passes are made in, each with the calls that led there."""
+        return frozenset(loop for one in self.backwards for loop in one.place.loops[-1:])
+
+    @cached_property
+    def training_draws(self) -> tuple[Draw, ...]:
+        """Where loops draw batches that lead to a backward pass."""
+        return tuple(
+            draw
+            for draw in self.facts.draws.values()
+            if draw.place.loops and any(plain(one) in self.training_loaders for one in draw.loaders)
+        )
 
     @cached_property
     def dealt(self) -> frozenset[Thing]:
@@ -292,16 +306,18 @@ class Program:
 
 def imported(tree: ast.Module) -> str | None:
     """Give the name under which a file has imported the runtime."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            for alias in node.names:
-                if alias.name == NAME:
-                    return alias.asname or alias.name
-        if isinstance(node, ast.ImportFrom) and node.module == "hora":
-            for alias in node.names:
-                if alias.name == "torch":
-                    return alias.asname or alias.name
-    return None
+    return next((name for node in ast.walk(tree) if (name := runtime_name(node)) is not None), None)
+
+
+def runtime_name(node: ast.AST) -> str | None:
+    """Give the name that an import gives the runtime; None for what does not import it."""
+    if isinstance(node, ast.Import):
+        wanted = NAME
+    elif isinstance(node, ast.ImportFrom) and node.module == "hora":
+        wanted = "torch"
+    else:
+        return None
+    return next((alias.asname or alias.name for alias in node.names if alias.name == wanted), None)
 
 
 @lru_cache(maxsize=256)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
-from hora.convert.edits import Edit, argument, insert_before, replace
-from hora.convert.facts import Call, Draw
+from hora.convert.edits import Edit, argument, insert_before
+from hora.convert.facts import Call
 from hora.convert.naming import expression
+from hora.convert.products import multiplied
 from hora.convert.program import Program
-from hora.convert.values import Loader, Optimizer, Scheduler, plain
+from hora.convert.values import Optimizer, Scheduler
 
 WARM_EPOCHS = 5
 """So many epochs the rate takes to grow from the script's to N times as much (Goyal et al. 2017, arXiv:1706.02677)."""
@@ -32,7 +33,7 @@ def scaled(program: Program, optimizer: Optimizer) -> list[Edit] | str:
         return "the optimizer's options are not written out, and its learning rate is not to be seen"
     if any(one.arg is None for one in site.keywords):
         return "the optimizer's options come in a dictionary, in which its learning rate is not to be seen"
-    if any(_key(node) == "lr" for node in ast.walk(site) if node is not site):
+    if any(map(_of_group, ast.walk(site))):
         return "groups of parameters have learning rates of their own: multiply each by the number of workers"
     source, size = program.home(site), f"{program.runtime}.size()"
     given = next((one.value for one in site.keywords if one.arg == "lr"), None)
@@ -42,20 +43,16 @@ def scaled(program: Program, optimizer: Optimizer) -> list[Edit] | str:
         if default is None:
             return "the optimizer is given no learning rate, and its own is not known"
         return [argument(source, site, f"lr={default} * {size}")]
-    text = source.segment(given)
-    tight = isinstance(given, ast.Name | ast.Attribute | ast.Constant | ast.Call | ast.Subscript)
-    product = isinstance(given, ast.BinOp) and isinstance(given.op, ast.Mult | ast.Div)
-    return [replace(source, given, f"{text} * {size}" if tight or product else f"({text}) * {size}")]
+    return multiplied(source, given, size)
 
 
-def _key(node: ast.AST) -> str:
-    """Give the name by which a dictionary in an argument sets something."""
+def _of_group(node: ast.AST) -> bool:
+    """Whether a node is a dictionary that sets a learning rate."""
     if isinstance(node, ast.Dict):
-        keys = [key.value for key in node.keys if isinstance(key, ast.Constant)]
-        return "lr" if "lr" in keys else ""
+        return any(key is not None and _is_rate(key) for key in node.keys)
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "dict":
-        return "lr" if any(one.arg == "lr" for one in node.keywords) else ""
-    return ""
+        return any(one.arg == "lr" for one in node.keywords)
+    return False
 
 
 def absolute(program: Program) -> Iterator[tuple[ast.AST, str]]:
@@ -70,43 +67,36 @@ def absolute(program: Program) -> Iterator[tuple[ast.AST, str]]:
         if isinstance(node, ast.Assign | ast.AugAssign):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             for target in targets:
-                if isinstance(target, ast.Subscript) and _is(target.slice, "lr"):
+                if isinstance(target, ast.Subscript) and _is_rate(target.slice):
                     yield node, "the learning rate is set by hand: scale and warm it up there"
 
 
-def _is(node: ast.expr, value: str) -> bool:
-    return isinstance(node, ast.Constant) and node.value == value
+def _is_rate(key: ast.expr) -> bool:
+    """Whether a key is that of a learning rate."""
+    return isinstance(key, ast.Constant) and key.value == "lr"
 
 
 def warmed(program: Program, call: Call) -> list[Edit] | str:
     """Let the rate of an optimizer grow over the first epochs, before the loop that trains; or say why it cannot."""
-    optimizers = frozenset(plain(one) for one in call.result.things if isinstance(one, Optimizer))
-    draws = [
-        draw
-        for draw in program.facts.draws.values()
-        if draw.place.loops and any(plain(one) in program.training_loaders for one in draw.loaders)
-    ]
-    if not draws:
-        return "no loop over training batches is seen, before which a warm-up could begin"
-    draw: Draw = draws[0]
+    unseen = "no loop over training batches is seen, before which a warm-up could begin"
+    draw = next(iter(program.training_draws), None)
+    if draw is None:
+        return unseen
     loop, context = draw.place.loops[0]
     if not isinstance(loop, ast.stmt):
-        return "no loop over training batches is seen, before which a warm-up could begin"
+        return unseen
     place = next((one for one in program.places(loop) if one.context == context), None)
-    loaders = frozenset(one for one in draw.loaders if isinstance(one, Loader))
     if place is None:
-        return "no loop over training batches is seen, before which a warm-up could begin"
+        return unseen
+    optimizers = frozenset(one for one in call.result.things if isinstance(one, Optimizer))
     name = expression(program, optimizers, place)
-    loader = expression(program, frozenset(loaders), place, [loop.iter] if isinstance(loop, ast.For) else [])
+    loader = expression(program, draw.loaders, place, [loop.iter] if isinstance(loop, ast.For) else [])
     if name is None or loader is None:
         return "optimizer and loader have no names where the training begins, to warm up by"
     source = program.home(loop)
-    torch = "torch.optim.lr_scheduler.LinearLR"
-    size = f"{program.runtime}.size()"
-    warmup = program.fresh("warmup", "warm_up")
-    return [
-        insert_before(source, loop, [
-            f"{warmup} = {torch}({name}, 1 / {size}, total_iters={WARM_EPOCHS} * len({loader}))",
-            f"{name}.register_step_post_hook(lambda *_: {warmup}.step())",
-        ])
-    ]  # fmt: skip
+    warmup, size = program.fresh("warmup", "warm_up"), f"{program.runtime}.size()"
+    lines = [
+        f"{warmup} = torch.optim.lr_scheduler.LinearLR({name}, 1 / {size}, total_iters={WARM_EPOCHS} * len({loader}))",
+        f"{name}.register_step_post_hook(lambda *_: {warmup}.step())",
+    ]
+    return [insert_before(source, loop, lines)]

@@ -29,7 +29,7 @@ def show_reasons(
 
     ``others`` are scripts that import what was written over.
     """
-    if conversion.refusals and not conversion.changed:
+    if conversion.refused:
         _say(console, (f"{conversion.path}: not converted, nothing written", "bold red"))
         _findings(conversion.refusals, console, "red")
         return

@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from hora.convert.spread import ALIKE, Spread
 from hora.convert.spread import join as join_spreads
@@ -274,6 +274,8 @@ class Partial(Made):
     keywords: tuple[tuple[str | None, Value], ...] = ()
 
 
+AnyThing = TypeVar("AnyThing", bound=Thing)
+
 UNKNOWN = Value()
 NUMBER = Value(number=True)
 RANDOM = Named("random numbers")
@@ -325,7 +327,7 @@ def _order(thing: Thing) -> tuple[str, int, int, str]:
     return type(thing).__name__, getattr(site, "lineno", 0), getattr(site, "col_offset", 0), label
 
 
-def plain(thing: Thing) -> Thing:
+def plain(thing: AnyThing) -> AnyThing:
     """Give a loader or optimizer as it was before it was dealt or wrapped."""
     if isinstance(thing, Loader):
         return replace(thing, dealt="")

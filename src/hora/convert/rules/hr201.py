@@ -22,7 +22,7 @@ def detect(program: Program) -> list[Finding]:
         if loader in program.dealt or not _drawn(program, loader):
             continue
         if loader in program.training_loaders:
-            findings.append(_finding(program, loader, "its batches are not dealt over the workers", _scaling(program)))
+            findings.append(_finding(program, loader, "its batches are not dealt over the workers", scaling(program)))
         elif program.number(loader) in program.whole or _by_one(program, loader) or _by_hand(program, loader):
             message = "each worker walks all of this evaluation data: right, and no faster than one"
             findings.append(program.finding(CODE, loader.site, message, ()))
@@ -66,7 +66,7 @@ def _finding(program: Program, loader: Loader, message: str, options: str) -> Fi
     return program.finding(CODE, loader.site, message, found[1])
 
 
-def _scaling(program: Program) -> str:
+def scaling(program: Program) -> str:
     """Say that each worker has a batch of the script's size, where it has."""
     return ', scaling="weak"' if program.weak else ""
 

@@ -12,6 +12,7 @@ from hora.convert.losses import BY_HAND, broken
 from hora.convert.networks import is_module
 from hora.convert.program import Program, names_in
 from hora.convert.rules.chunks import Chunks, chunked
+from hora.convert.rules.hr201 import scaling
 from hora.convert.values import Criterion, Foreign, Instance, Module, Named, Value
 
 CODE = "HR205"
@@ -107,8 +108,7 @@ def _dealt(program: Program, anchor: ast.stmt, name: str, count: str, size: str,
     source = program.home(anchor)
     whole = binds_torch(source.tree) and "DataLoader" not in names_in(source.tree)
     maker = "torch.utils.data.DataLoader" if whole else "DataLoader"
-    scaling = ', scaling="weak"' if program.weak else ""
-    line = f"{name} = {program.runtime}.deal({maker}(range({count}), batch_size={size}){scaling})"
+    line = f"{name} = {program.runtime}.deal({maker}(range({count}), batch_size={size}){scaling(program)})"
     edits = [insert_before(source, anchor, [line, *more])]
     if maker not in names_in(source.tree) and not whole:
         line = "from torch.utils.data import DataLoader"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ast
 
-from hora.convert.edits import Edit, insert_before, surround
+from hora.convert.edits import Edit, insert_before
 from hora.convert.facts import Backward
 from hora.convert.finding import Finding
 from hora.convert.losses import refusals
 from hora.convert.naming import expression
+from hora.convert.products import multiplied
 from hora.convert.program import Program
 from hora.convert.spread import Kind
 from hora.convert.values import Loader, plain
@@ -18,7 +19,6 @@ TITLE = "uneven slices keep their weight"
 WHY = "The mean of means is not the mean: 64 samples over 3 workers put the gradients off by 3.7e-2."
 
 NAMELESS = "the loader that the batch came from has no name here, so that its weight cannot be read"
-_TIGHT = (ast.Name, ast.Attribute, ast.Subscript, ast.Call, ast.Constant)
 
 
 def detect(program: Program) -> list[Finding]:
@@ -77,21 +77,4 @@ def kept(program: Program, ways: list[Backward]) -> list[Edit] | None:
 
 def weighed(program: Program, node: ast.expr, loader: str) -> list[Edit]:
     """Multiply an expression by the weight of the loader's batch."""
-    return multiplied(program, node, f"{loader}.weight")
-
-
-def multiplied(program: Program, node: ast.expr, factor: str) -> list[Edit]:
-    """Multiply an expression by a factor."""
-    product = isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult | ast.Div)
-    before, after = ("", "") if isinstance(node, _TIGHT) or product else ("(", ")")
-    outer = isinstance(program.parents[node], ast.Attribute) and not _enclosed(program, node)
-    opening, closing = ("(", ")") if outer else ("", "")
-    return surround(program.home(node), node, opening + before, f"{after} * {factor}{closing}")
-
-
-def _enclosed(program: Program, node: ast.expr) -> bool:
-    """Whether an expression stands in parentheses of its own."""
-    source = program.home(node)
-    start, end = source.span(node)
-    before, after = source.text[:start].rstrip(), source.text[end:].lstrip()
-    return before.endswith("(") and after.startswith(")")
+    return multiplied(program.home(node), node, f"{loader}.weight")

@@ -88,12 +88,15 @@ def _makes(choice: ast.If, target: str) -> bool:
 
 def _unknown(program: Program) -> list[Finding]:
     """Find steps in the training of what may be an optimizer, and is not known to be."""
-    loops = {loop for backward in program.backwards for loop in backward.place.loops[-1:]}
     known = (Optimizer, Scheduler, Scaler, Stream, Instance, Function)
     findings: dict[Finding, None] = {}
     for call in program.all_calls:
         node = call.node
-        if not (isinstance(node.func, ast.Attribute) and node.func.attr == "step" and loops & set(call.place.loops)):
+        if not (
+            isinstance(node.func, ast.Attribute)
+            and node.func.attr == "step"
+            and program.training_loops & set(call.place.loops)
+        ):
             continue
         receivers = [thing.receiver if isinstance(thing, Method) else thing for thing in call.function.things]
         if receivers and all(isinstance(one, known) for one in receivers):

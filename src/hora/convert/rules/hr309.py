@@ -8,8 +8,9 @@ from hora.convert.edits import Edit
 from hora.convert.facts import Event
 from hora.convert.finding import Finding
 from hora.convert.naming import expression
+from hora.convert.products import multiplied
 from hora.convert.program import Program
-from hora.convert.rules.hr206 import multiplied, weighed
+from hora.convert.rules.hr206 import weighed
 from hora.convert.spread import Kind
 from hora.convert.values import Function, Loader, Method, Optimizer
 
@@ -81,5 +82,5 @@ def _returned(program: Program, event: Event, node: ast.expr) -> list[Finding]:
     if name is not None and kinds == {Kind.MEAN}:
         edits = weighed(program, node, name)
     elif name is not None:
-        edits = multiplied(program, node, f"{program.runtime}.size() * bool({name}.weight)")
+        edits = multiplied(program.home(node), node, f"{program.runtime}.size() * bool({name}.weight)")
     return [program.finding(CODE, node, "the optimizer is given the loss of the worker's slice", edits)]

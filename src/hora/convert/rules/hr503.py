@@ -12,7 +12,7 @@ from hora.convert.metrics import inside_evaluation
 from hora.convert.networks import is_module
 from hora.convert.program import Program
 from hora.convert.seeds import apart, seeded, streams
-from hora.convert.values import Instance, plain
+from hora.convert.values import Instance
 
 CODE = "HR503"
 TITLE = "noise drawn for a batch is sliced, not repeated"
@@ -22,11 +22,7 @@ WHY = "Seeded alike, N workers draw the same noise N times, and the global batch
 def detect(program: Program) -> list[Finding]:
     """Find noise in the training step that is alike on all workers, or makes the batch's loss a worker's own."""
     findings = [_one_draw(program, finding) for finding in refusals(program, CODE)]
-    training = frozenset(
-        draw.place.loops[-1][0]
-        for draw in program.facts.draws.values()
-        if draw.place.loops and any(plain(loader) in program.training_loaders for loader in draw.loaders)
-    )
+    training = frozenset(draw.place.loops[-1][0] for draw in program.training_draws)
     one = next(noise.draws(program, training), None)
     if one is not None:
         message = "the noise of the batch is drawn on each worker for itself: it is not what one worker would draw"

@@ -27,8 +27,8 @@ def translate(program: Program, target: str) -> list[Finding]:
     """
     words = WORDS[target]
     needs = Needs()
-    findings = sampling.closures(program)
-    findings += horovod.detect(program) if target == "horovod" else parallel.wrap(program, needs)
+    findings = _closures(program)
+    findings += horovod.detect(program) if target == "horovod" else parallel.wrap(program, words, needs)
     findings += sampling.detect(program, words, needs)
     findings += wording.detect(program, words, needs)
     return findings
@@ -37,3 +37,9 @@ def translate(program: Program, target: str) -> list[Finding]:
 def complete(program: Program, target: str) -> list[Finding]:
     """Find what a translated script must do besides, as it is followed again."""
     return parallel.detect(program) if target == "ddp" else []
+
+
+def _closures(program: Program) -> list[Finding]:
+    """Refuse optimizers that ask for the loss again and again, of which these targets reduce only the gradient."""
+    message = "the optimizer decides by the loss of a closure, which only hora.torch reduces: convert to hora"
+    return [program.finding("HR309", event.node, message, None) for event in program.events if event.what == "closure"]

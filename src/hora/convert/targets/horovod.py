@@ -15,28 +15,25 @@ from hora.convert.values import Made, Method, Optimizer, Scaler, Thing, plain
 
 def detect(program: Program) -> list[Finding]:
     """Find where Horovod asserts, and where gradients are read before the step."""
-    findings = _asserted(program)
-    return findings or [*_named(program), *_synchronised(program)]
-
-
-def _asserted(program: Program) -> list[Finding]:
-    """Refuse what Horovod's optimizer raises at: several backward passes before a step, or of several optimizers."""
     steps = _steps(program)
+    return _asserted(program, steps) or [*_named(program), *_synchronised(program, steps)]
+
+
+def _asserted(program: Program, steps: list[Call]) -> list[Finding]:
+    """Refuse what Horovod's optimizer raises at: several backward passes before a step, or of several optimizers."""
     if any(not _stepped(one) & _stepped(steps[0]) for one in steps[1:]):
         message = "Horovod's raises where a backward pass fills the gradients of another optimizer: convert to hora"
         return [program.finding("HR301", program.stepping[1].site, message, None)]
-    backwards = {one.node: one for one in program.backwards}
+    backwards = list(dict.fromkeys(one.node for one in program.backwards))
     message = "Horovod's optimizer raises where it goes back more than once before a step: convert to hora"
     if len(backwards) > 1:
-        return [program.finding("HR307", list(backwards)[1], message, None)]
-    loops = {loop for one in backwards.values() for loop, _ in one.place.loops[-1:]}
+        return [program.finding("HR307", backwards[1], message, None)]
+    loops = {loop for loop, _ in program.training_loops}
     for step in steps:
         chain = list(program.ancestors(step.node))
         inside = next((place for place, node in enumerate(chain) if node in loops), len(chain))
-        if (
-            any(isinstance(node, ast.If) for node in chain[:inside])
-            or {loop for loop, _ in step.place.loops[-1:]} != loops
-        ):
+        within = {loop for loop, _ in step.place.loops[-1:]}
+        if within != loops or any(isinstance(node, ast.If) for node in chain[:inside]):
             return [program.finding("HR307", step.node, message, None)]
     return []
 
@@ -78,19 +75,15 @@ def _named(program: Program) -> list[Finding]:
     return findings
 
 
-def _synchronised(program: Program) -> list[Finding]:
+def _synchronised(program: Program, steps: list[Call]) -> list[Finding]:
     """Reduce the gradients before they are read, where something reads them before the step."""
-    readers = [
-        call
-        for call in program.all_calls
-        if "clip_grad" in ast.unparse(call.node.func) or ast.unparse(call.node.func).endswith(".unscale_")
-    ]
-    scaled = any(isinstance(one.receiver, Scaler) for step in _steps(program) for one in step.function.things
-                 if isinstance(one, Method))  # fmt: skip
-    if not readers and not scaled:
+    called = [ast.unparse(call.node.func) for call in program.all_calls]
+    read = any("clip_grad" in name or name.endswith(".unscale_") for name in called)
+    methods = [one for step in steps for one in step.function.things if isinstance(one, Method)]
+    if not read and not any(isinstance(one.receiver, Scaler) for one in methods):
         return []
     message = "gradients are read before the step, which is where Horovod reduces them"
-    steps, back = _steps(program), program.backwards[0]
+    back = program.backwards[0]
     if len(steps) != 1 or program.scope(steps[0].node) is not program.scope(back.node):
         return [program.finding("HR306", back.node, "the step is taken elsewhere than the backward pass", None)]
     step = steps[0]
@@ -98,7 +91,7 @@ def _synchronised(program: Program) -> list[Finding]:
     named = [
         node
         for node in given
-        if any(isinstance(plain(one), Optimizer) for value in program.values(node) for one in value.things)
+        if any(isinstance(one, Optimizer) for value in program.values(node) for one in value.things)
     ]
     if not named:
         return [program.finding("HR306", step.node, "the optimizer has no name here", None)]

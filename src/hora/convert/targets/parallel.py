@@ -9,7 +9,7 @@ from hora.convert.facts import Call
 from hora.convert.finding import Finding
 from hora.convert.program import Program
 from hora.convert.runtime import NAME
-from hora.convert.targets.words import Needs
+from hora.convert.targets.words import Needs, Words
 from hora.convert.values import Function, Method, Parallel, Thing, Value, Weights
 
 CODE = "HR301"
@@ -21,10 +21,10 @@ _PASSED_ON = frozenset([
 _WHOLE = ("torch.save", "copy.deepcopy", "copy.copy", "pickle.dump")
 
 
-def wrap(program: Program, needs: Needs) -> list[Finding]:
+def wrap(program: Program, words: Words, needs: Needs) -> list[Finding]:
     """Wrap each network that is trained where the workers' networks are made equal, which the wrapper does as well."""
     findings = []
-    trained = {program.root(one) for made in program.stepping for one in program.facts.trained_by(made)}
+    trained = _trained(program)
     for call in program.calls_of(f"{NAME}.broadcast_parameters"):
         source, weights = program.home(call.node), call.node.args[0]
         networks = {thing.module for thing in call.args[0].things if isinstance(thing, Weights)}
@@ -34,8 +34,7 @@ def wrap(program: Program, needs: Needs) -> list[Finding]:
         moves = _moved(program, networks, call)
         if not networks <= trained:
             lines = f"for tensor in {source.segment(weights)}.values():"
-            dist = program.fresh("dist", "distributed")
-            body = f"{source.margin(statement)}{source.indent}{dist}.broadcast(tensor, src=0)"
+            body = f"{source.margin(statement)}{source.indent}{words.name_in(program)}.broadcast(tensor, src=0)"
             edit = replace(source, statement, f"{lines}{source.newline}{body}")
             findings.append(program.finding("HR302", call.node, "workers do not start from one state", [edit]))
         elif moves and not (len(moves) == 1 and isinstance(program.parents[moves[0]], ast.Assign)):
@@ -54,6 +53,11 @@ def wrap(program: Program, needs: Needs) -> list[Finding]:
             message = "the network has no name here that its wrapper could be given: convert to hora"
             findings.append(program.finding(CODE, call.node, message, None))
     return findings
+
+
+def _trained(program: Program) -> set[Thing]:
+    """Give the networks that some optimizer steps."""
+    return {program.root(one) for made in program.stepping for one in program.facts.trained_by(made)}
 
 
 def _moved(program: Program, networks: set[Thing], call: Call) -> list[ast.expr]:
@@ -87,14 +91,13 @@ def _parallel(value: Value) -> bool:
 def _trained_past(program: Program) -> list[Finding]:
     """Refuse training that calls a network without its wrapper, and let worker 0 alone call it so."""
     findings = []
-    trained = {program.root(one) for made in program.stepping for one in program.facts.trained_by(made)}
-    loops = {loop for one in program.backwards for loop in one.place.loops[-1:]}
+    trained = _trained(program)
     for call in program.all_calls:
         node, value = call.node, call.function
         if _parallel(value) and value.things & trained and call.place.alone:
             message = "worker 0 alone would wait for the others in the wrapper"
             findings.append(program.finding(CODE, node, message, [_module(program, node.func)]))
-        if not loops & set(call.place.loops) or not program.deep(call.result).local:
+        if not program.training_loops & set(call.place.loops) or not program.deep(call.result).local:
             continue
         past = value.things & trained and not _parallel(value)
         method = any(_owner(thing) in trained for thing in value.things) and _goes_past(program, node, call)

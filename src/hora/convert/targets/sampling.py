@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ast
 
+from hora.convert.distributed.script import is_constant
 from hora.convert.edits import Edit, insert_before, replace, without
-from hora.convert.facts import Draw, Place
+from hora.convert.facts import Draw
 from hora.convert.finding import Finding
 from hora.convert.metrics import batch_loop
 from hora.convert.names import LOADERS
 from hora.convert.naming import expression
+from hora.convert.products import TIGHT
 from hora.convert.program import Program
 from hora.convert.runtime import NAME
 from hora.convert.targets.words import Needs, Words
@@ -20,12 +22,6 @@ _NOTE = (
     "DistributedSampler has an order of its own, and fills the last batches with samples from the start; N workers"
     " should divide the batch size"
 )
-
-
-def closures(program: Program) -> list[Finding]:
-    """Refuse optimizers that ask for the loss again and again, of which these targets reduce only the gradient."""
-    message = "the optimizer decides by the loss of a closure, which only hora.torch reduces: convert to hora"
-    return [program.finding("HR309", event.node, message, None) for event in program.events if event.what == "closure"]
 
 
 def detect(program: Program, words: Words, needs: Needs) -> list[Finding]:
@@ -95,12 +91,12 @@ def _sampled(program: Program, site: ast.AST, words: Words) -> list[Edit] | str:
         return "the loader is of a class of its own, whose samples DistributedSampler may not deal"
     given = dict(zip(_POSITIONS, site.args, strict=False))
     given |= {one.arg: one.value for one in site.keywords if one.arg is not None}
-    given = {name: node for name, node in given.items() if not _is(node, None)}
+    given = {name: node for name, node in given.items() if not is_constant(node, None)}
     if {"sampler", "batch_sampler"} & given.keys() or len(site.args) > 3:
         return "the loader has a sampler of its own, in whose place DistributedSampler would come: convert to hora"
     if "dataset" not in given or "batch_size" not in given:
         return "the loader has no batch size of which a worker could take its share"
-    source, name = program.home(site), program.fresh(*words.names) if words.target == "ddp" else program.runtime
+    source, name = program.home(site), words.name_in(program)
     dataset, size, shuffle = given["dataset"], given["batch_size"], given.get("shuffle")
     statement = program.statement(site)
     if not isinstance(statement, ast.Assign | ast.Expr | ast.Return):
@@ -113,13 +109,13 @@ def _sampled(program: Program, site: ast.AST, words: Words) -> list[Edit] | str:
         before.append(f"{told} = {source.segment(dataset)}")
         edits.append(replace(source, dataset, told))
     factor = source.segment(size)
-    if not isinstance(size, ast.Name | ast.Attribute | ast.Constant | ast.Call | ast.Subscript):
+    if not isinstance(size, TIGHT):
         factor = f"({factor})"
     edits.append(replace(source, size, f"{factor} // {words.said['size'].format(name=name)}"))
     options = words.options.format(name=name)
-    if shuffle is None or _is(shuffle, False):
+    if shuffle is None or is_constant(shuffle, False):
         options += ", shuffle=False"
-    elif not _is(shuffle, True):
+    elif not is_constant(shuffle, True):
         options += f", shuffle={source.segment(shuffle)}"
     sampler = program.fresh("sampler", "train_sampler", "distributed_sampler")
     before.append(f"{sampler} = DistributedSampler({told}{options})")
@@ -147,7 +143,7 @@ def _unnamed(site: ast.AST) -> bool:
     return None in named and not {"batch_size", "shuffle"} <= named
 
 
-def shuffles(program: Program, loader: Loader) -> bool:
+def _shuffles(program: Program, loader: Loader) -> bool:
     """Whether a loader may shuffle."""
     arguments = program.facts.given[loader]
     if _unnamed(loader.site):
@@ -158,12 +154,12 @@ def shuffles(program: Program, loader: Loader) -> bool:
 def _reshuffled(program: Program, loaders: frozenset[Loader]) -> list[Finding]:
     """Tell the samplers of loaders the epoch, where they are walked more than once."""
     findings: dict[Finding, None] = {}
-    before = frozenset(one for loader in loaders for one in (plain(loader),) if isinstance(one, Loader))
-    training = {loop for one in program.backwards for loop, _ in one.place.loops[-1:]}
+    before = frozenset(map(plain, loaders))
+    training = {loop for loop, _ in program.training_loops}
     draws = program.facts.draws.values()
     walked = {plain(one) for draw in draws if isinstance(batch_loop(draw), ast.For) for one in draw.loaders}
     for draw in draws:
-        drawn = frozenset(one for loader in draw.loaders for one in (plain(loader),) if isinstance(one, Loader))
+        drawn = frozenset(map(plain, draw.loaders))
         if not drawn & before:
             continue
         if not isinstance(batch_loop(draw), ast.For):
@@ -171,7 +167,7 @@ def _reshuffled(program: Program, loaders: frozenset[Loader]) -> list[Finding]:
                 continue
             message = "batches are taken by hand: no epoch begins of which the sampler could be told: convert to hora"
             findings[program.finding("HR202", draw.node, message, None)] = None
-        elif any(shuffles(program, loader) for loader in drawn):
+        elif any(_shuffles(program, loader) for loader in drawn):
             found = _told_epoch(program, draw, drawn)
             if found is not None:
                 findings[found] = None
@@ -189,18 +185,12 @@ def _told_epoch(program: Program, draw: Draw, loaders: frozenset[Loader]) -> Fin
     if not isinstance(loop, ast.For) or not isinstance(loop.target, ast.Name):
         refusal = "the loop over the epochs has no counter that DistributedSampler could be told"
         return program.finding("HR202", loop, refusal, None)
-    here = context == draw.place.context and isinstance(inner, ast.For)
-    anchor = inner if here and isinstance(inner, ast.For) else loop.body[0]
-    near = [inner.iter] if here and isinstance(inner, ast.For) else []
-    place: Place | None = next((one for one in program.places(anchor) if one.context == context), None)
+    within = inner if isinstance(inner, ast.For) and context == draw.place.context else None
+    anchor, near = (loop.body[0], []) if within is None else (within, [within.iter])
+    place = next((one for one in program.places(anchor) if one.context == context), None)
     name = expression(program, loaders, place, near) if place is not None else None
     if name is None:
         refusal = "the loader has no name in the loop over the epochs, by which its sampler could be told the epoch"
         return program.finding("HR202", loop, refusal, None)
     line = f"{name}.sampler.set_epoch({loop.target.id})"
     return program.finding("HR202", loop, message, [insert_before(program.home(anchor), anchor, [line])])
-
-
-def _is(node: ast.expr, value: object) -> bool:
-    """Whether an expression is a literal."""
-    return isinstance(node, ast.Constant) and node.value is value

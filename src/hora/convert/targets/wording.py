@@ -5,18 +5,18 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Iterator
+from functools import cached_property
 
 from hora.convert.edits import Edit, insert_after, replace, without
 from hora.convert.finding import Finding
-from hora.convert.imports import added, among, bound, modules_of
-from hora.convert.program import Program, imported, names_in
-from hora.convert.runtime import NAME
+from hora.convert.imports import added, among, bound, modules_of, of_torch
+from hora.convert.products import without_factor
+from hora.convert.program import Program, imported, names_in, runtime_name
 from hora.convert.source import Source
 from hora.convert.targets.sampling import unwrapped
 from hora.convert.targets.words import Needs, Words
 from hora.convert.values import Loader
 
-_KEPT = ("DistributedOptimizer", "broadcast_parameters", "broadcast_optimizer_state")
 _SAMPLER = "from torch.utils.data.distributed import DistributedSampler"
 _PARALLEL = "from torch.nn.parallel import DistributedDataParallel"
 
@@ -39,7 +39,7 @@ class _File:
     def __init__(self, program: Program, source: Source, words: Words, needs: Needs) -> None:
         self.program, self.source, self.words, self.needs = program, source, words, needs
         self.hora = imported(source.tree)
-        self.name = program.runtime if words.target == "horovod" else program.fresh(*words.names)
+        self.name = words.name_in(program)
         self.functions: dict[str, str] = {}
         self.os = False
         for what in needs.functions[source.path]:
@@ -69,7 +69,7 @@ class _File:
         """Take the weights out: DistributedSampler gives all workers equally many samples."""
         for node in self.source.nodes:
             if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult) and self._is_weight(node.right):
-                yield from _left_alone(self.source, node)
+                yield from without_factor(self.source, node)
 
     def _is_weight(self, node: ast.expr) -> bool:
         """Whether an expression is the weight of a loader's batch, or its truth."""
@@ -153,7 +153,7 @@ class _File:
         tree, words = self.source.tree, self.words
         line = f"import {words.module} as {self.name}"
         imports = (one for one in ast.walk(tree) if isinstance(one, ast.Import | ast.ImportFrom))
-        statement = next((one for one in imports if _imports_runtime(one)), None)
+        statement = next((one for one in imports if runtime_name(one) is not None), None)
         if statement is None:
             yield self._placed(words.module, line, ast.Import)
         elif words.target == "horovod" or statement not in tree.body or len(statement.names) > 1:
@@ -171,11 +171,15 @@ class _File:
         if self.functions and bound(tree, "torch") != "torch":
             yield self._placed("torch", "import torch", ast.Import)
 
+    @cached_property
+    def _heads(self) -> list[ast.Import | ast.ImportFrom]:
+        """The imports of the file that stand in no block."""
+        return [one for one in self.source.tree.body if isinstance(one, ast.Import | ast.ImportFrom)]
+
     def _os(self) -> Edit:
         """Import ``os`` in the order of the imports that the file begins with."""
-        imports = [one for one in self.source.tree.body if isinstance(one, ast.Import | ast.ImportFrom)]
         earlier: list[ast.Import] = []
-        for node in imports:
+        for node in self._heads:
             if not isinstance(node, ast.Import) or modules_of(node)[0].split(".")[0] not in sys.stdlib_module_names:
                 break
             if modules_of(node)[0] < "os":
@@ -184,16 +188,15 @@ class _File:
 
     def _placed(self, module: str, line: str, kind: type[ast.Import] | type[ast.ImportFrom]) -> Edit:
         """Put an import of torch's behind those that come before it."""
-        body = [one for one in self.source.tree.body if isinstance(one, ast.Import | ast.ImportFrom)]
-        torch = [one for one in body if modules_of(one)[0].split(".")[0] == "torch"]
         if module.split(".")[0] != "torch":
             return among(self.source, module, line)
+        torch = [one for one in self._heads if of_torch(one)]
         earlier = [one for one in torch if isinstance(one, kind) and modules_of(one)[0] < module]
         if earlier:
             return insert_after(self.source, earlier[-1], [line])
-        return insert_after(self.source, torch[-1], [line]) if torch and kind is ast.ImportFrom else among(
-            self.source, module, line
-        )  # fmt: skip
+        if torch and kind is ast.ImportFrom:
+            return insert_after(self.source, torch[-1], [line])
+        return among(self.source, module, line)
 
     def _defined(self) -> Edit:
         """Define the functions that the words need behind the imports at the head of the file."""
@@ -202,14 +205,13 @@ class _File:
             if plain in self.functions:
                 code = body.format(
                     name=self.name,
+                    size=self.words.said["size"].format(name=self.name),
                     function=self.functions[plain],
                     sum=self.functions.get("sum_over_workers", ""),
                     options=self.words.options.format(name=self.name),
                 )
                 text += ["", "", *code.splitlines()]
-        body_ = self.source.tree.body
-        imports = [one for one in body_ if isinstance(one, ast.Import | ast.ImportFrom)]
-        last = imports[-1]
+        last = self._heads[-1]
         line = last.end_lineno or last.lineno
         blank = 0
         while line + blank < len(self.source.lines) and not self.source.lines[line + blank].strip():
@@ -223,32 +225,3 @@ class _File:
         if isinstance(last, ast.If) and "__name__" in ast.unparse(last.test):
             return insert_after(self.source, last.body[-1], [line])
         return insert_after(self.source, last, [line])
-
-
-def _imports_runtime(node: ast.Import | ast.ImportFrom) -> bool:
-    """Whether an import is that of the runtime."""
-    if isinstance(node, ast.ImportFrom):
-        return node.module == "hora" and any(alias.name == "torch" for alias in node.names)
-    return any(alias.name == NAME for alias in node.names)
-
-
-def _left_alone(source: Source, product: ast.BinOp) -> Iterator[Edit]:
-    """Leave of a product its left side, without the parentheses that only the product needed."""
-    (start, end), after_left = source.span(product), source.span(product.left)[1]
-    text = source.text
-    while text[after_left:].lstrip().startswith(")") and text[start] == "(":
-        # The left side's own parentheses, which its span leaves out.
-        after_left = text.index(")", after_left) + 1
-        if text[start:after_left].count("(") == text[start:after_left].count(")"):
-            break
-    yield Edit(after_left, end, "", source.path)
-    before, behind = text[:start].rstrip(), text[end:].lstrip()
-    called = before[-2:-1].isalnum() or before[-2:-1] in tuple("_)]")
-    grouped = before.endswith("(") and behind.startswith(")") and not called
-    left = product.left
-    closed = isinstance(left, ast.Name | ast.Attribute | ast.Call | ast.Subscript) or text[start] == "("
-    if grouped and closed:
-        opening = len(before) - 1
-        closing = end + len(text[end:]) - len(behind)
-        yield Edit(opening, start, "", source.path)
-        yield Edit(closing, closing + 1, "", source.path)

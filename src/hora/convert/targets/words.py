@@ -6,6 +6,8 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from hora.convert.program import Program
+
 
 @dataclass(frozen=True)
 class Words:
@@ -18,12 +20,11 @@ class Words:
     module
         What a script imports; a name for it stands for ``{name}`` in what follows.
     names
-        Names for it, the first of which the script does not use is taken.
+        Names for it, the first of which the script does not use is taken; none where it keeps that of Hora's runtime.
     said
-        What is written for a function of ``hora.torch``, in place of its name or, where it ends with a parenthesis, of
-        its call.
+        What is written for the call of a function of ``hora.torch``, or the name of what the script gets for it.
     functions
-        Functions that the script gets where it needs them, by the names that they have in ``said``.
+        What the script gets where it needs it, by the names in ``said``.
     options
         What DistributedSampler must be told besides the dataset.
     ending
@@ -37,6 +38,10 @@ class Words:
     functions: dict[str, str]
     options: str = ""
     ending: str = ""
+
+    def name_in(self, program: Program) -> str:
+        """Give the name that a script has, or will have, for the module."""
+        return program.fresh(*self.names) if self.names else program.runtime
 
 
 @dataclass
@@ -82,7 +87,7 @@ _SHARE = '''def {function}(loader):
 HOROVOD = Words(
     "horovod",
     "horovod.torch",
-    ("hvd", "horovod"),
+    (),
     {
         "rank": "{name}.rank()",
         "local_rank": "{name}.local_rank()",
@@ -92,9 +97,9 @@ HOROVOD = Words(
         "share": "share_of",
     },
     {
-        "share_of": _SHARE.replace("{size}", "{name}.size()"),
+        "share_of": _SHARE,
         "sum_over_workers": _SUM.replace("{reduce}", "total = {name}.allreduce(total, op={name}.Sum)"),
-        "mean_over_workers": _MEAN.replace("{size}", "{name}.size()"),
+        "mean_over_workers": _MEAN,
     },
     options=", num_replicas={name}.size(), rank={name}.rank()",
 )
@@ -116,9 +121,9 @@ DDP = Words(
         "broadcast_object": "object_from_worker_0",
     },
     {
-        "share_of": _SHARE.replace("{size}", "{name}.get_world_size()"),
+        "share_of": _SHARE,
         "sum_over_workers": _SUM.replace("{reduce}", "{name}.all_reduce(total)"),
-        "mean_over_workers": _MEAN.replace("{size}", "{name}.get_world_size()"),
+        "mean_over_workers": _MEAN,
         "from_worker_0": '''def {function}(tensor):
     """Give every worker the tensor that worker 0 has."""
     tensor = tensor.contiguous()
