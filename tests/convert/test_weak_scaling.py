@@ -93,3 +93,19 @@ def test_rates_that_cannot_be_scaled_are_refused(tmp_path: Path, optimizer: str,
 def test_what_is_no_scaling_is_named(tmp_path: Path, options: dict[str, str], named: str) -> None:
     with pytest.raises(HoraError, match=named):
         convert(written(tmp_path, "SGD(net.parameters(), lr=0.1)"), **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("imports", "prefix", "name"),
+    [("import torch as t", "t.", "t"), ("from torch import optim, randn", "", "torch")],
+)
+def test_the_warm_up_has_torch_under_the_name_that_the_file_has(
+    tmp_path: Path, imports: str, prefix: str, name: str
+) -> None:
+    script = written(tmp_path, "SGD(net.parameters(), lr=0.1)")
+    head, rest = script.read_text().split("from torch import nn", 1)
+    head, rest = head.replace("import torch", imports), rest.replace("torch.optim", f"{prefix}optim")
+    script.write_text(f"{head}from torch import nn{rest.replace('torch.randn', f'{prefix}randn')}")
+    lines = convert(script, scaling="weak").converted.splitlines()
+    assert any(line.startswith(f"warmup = {name}.optim.lr_scheduler.LinearLR(optimizer, ") for line in lines)
+    assert ("import torch" in lines) == (name == "torch")

@@ -37,6 +37,12 @@ def bound(tree: ast.Module, module: str, before: int = sys.maxsize) -> str | Non
     return None
 
 
+def named(source: Source, module: str, before: int = sys.maxsize) -> tuple[str, list[Edit]]:
+    """Give the name under which a file has a module before a line, and the import where it has none."""
+    name = bound(source.tree, module, before)
+    return (name, []) if name is not None else (module, [added(source, f"import {module}")])
+
+
 def added(source: Source, line: str) -> Edit:
     """Put an import before the file's first that is not from the future, or where it would stand."""
     for node in source.tree.body:

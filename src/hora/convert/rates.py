@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from hora.convert.edits import Edit, argument, insert_before
 from hora.convert.facts import Call
+from hora.convert.imports import named
 from hora.convert.naming import expression
 from hora.convert.products import multiplied
 from hora.convert.program import Program
@@ -94,9 +95,11 @@ def warmed(program: Program, call: Call) -> list[Edit] | str:
     if name is None or loader is None:
         return "optimizer and loader have no names where the training begins, to warm up by"
     source = program.home(loop)
+    torch, imports = named(source, "torch")
     warmup, size = program.fresh("warmup", "warm_up"), f"{program.runtime}.size()"
+    steps = f"{WARM_EPOCHS} * len({loader})"
     lines = [
-        f"{warmup} = torch.optim.lr_scheduler.LinearLR({name}, 1 / {size}, total_iters={WARM_EPOCHS} * len({loader}))",
+        f"{warmup} = {torch}.optim.lr_scheduler.LinearLR({name}, 1 / {size}, total_iters={steps})",
         f"{name}.register_step_post_hook(lambda *_: {warmup}.step())",
     ]
-    return [insert_before(source, loop, lines)]
+    return [*imports, insert_before(source, loop, lines)]

@@ -6,7 +6,7 @@ import ast
 import sys
 
 from hora.convert.edits import Edit
-from hora.convert.imports import added, bound
+from hora.convert.imports import named
 from hora.convert.program import Program
 from hora.convert.randomness import SEEDS, stream_of
 from hora.convert.runtime import NAME
@@ -28,7 +28,7 @@ _TOGETHER = {
 
 def apart(program: Program, source: Source, stream: str) -> tuple[str, list[Edit]]:
     """Give what seeds a stream on each worker for itself in a file, and the import that it needs."""
-    name, edits = _imported(source, stream)
+    name, edits = named(source, stream)
     return _APART[stream].format(name=name, rank=f"{program.runtime}.rank()"), edits
 
 
@@ -36,14 +36,8 @@ def together(program: Program, stream: str) -> tuple[str, list[Edit]]:
     """Give what brings a stream to where it is on worker 0, and the import that it needs."""
     # What the script imports after its start is not there yet.
     start = next((call.node.lineno for call in program.calls_of(f"{NAME}.init") if program.own(call.node)), sys.maxsize)
-    name, edits = _imported(program.source, stream, start)
+    name, edits = named(program.source, stream, start)
     return _TOGETHER[stream].format(name=name, hvd=program.runtime), edits
-
-
-def _imported(source: Source, stream: str, before: int = sys.maxsize) -> tuple[str, list[Edit]]:
-    """Give the name under which a file has a library before a line, and the import where it has none."""
-    name = bound(source.tree, stream, before)
-    return (name, []) if name is not None else (stream, [added(source, f"import {stream}")])
 
 
 def streams(program: Program, node: ast.AST) -> frozenset[str | None]:
