@@ -10,7 +10,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from hora.torch.broadcast import broadcast_optimizer_state, broadcast_parameters
 from hora.torch.elastic.sampler import ElasticSampler
-from hora.torch.objects import broadcast_object
+from hora.torch.objects import allgather_object, broadcast_object
 
 
 class StateHandler:
@@ -41,6 +41,12 @@ class StateHandler:
         """Take over worker 0's state."""
         self.value.load_state_dict(broadcast_object(self.value.state_dict()))
 
+    def untold(self) -> Any:
+        """Return what this worker alone knows and all must, before a commit."""
+
+    def learn(self, everyones: list[Any]) -> None:
+        """Take in what `untold` returned on each worker."""
+
     def set_value(self, value: Any) -> None:
         """Handle another thing from now on."""
         self.value = value
@@ -64,7 +70,21 @@ class OptimizerStateHandler(StateHandler):
 
 
 class SamplerStateHandler(StateHandler):
-    """Handles an `ElasticSampler`."""
+    """Handles an `ElasticSampler`; the samples that each worker has recorded become known to all."""
+
+    def sync(self) -> None:
+        """Take over worker 0's state, and what the others have recorded."""
+        self.learn(allgather_object(self.untold()))
+        super().sync()
+
+    def untold(self) -> list[int]:
+        """Return which samples this worker has recorded since the last commit."""
+        recorded: list[int] = self.value.take_untold()
+        return recorded
+
+    def learn(self, everyones: list[Any]) -> None:
+        """Take in what each worker has recorded."""
+        self.value.learn(index for indices in everyones for index in indices)
 
 
 _registry: list[tuple[type, type[StateHandler]]] = [

@@ -166,7 +166,10 @@ class ObjectState(State):
     def _keep(self) -> bool:
         """Commit; return whether the set of hosts has changed. All workers have come so far when any writes."""
         self._refuse_unknown_loaders()
-        pieces = allgather_object((random_state(), _hosts_updated()))
+        untold = {name: handler.untold() for name, handler in self._handlers.items()}
+        pieces = allgather_object((random_state(), _hosts_updated(), untold))
+        for name, handler in self._handlers.items():
+            handler.learn([everyones[name] for _, _, everyones in pieces])
         self.save()
         self._number = (self._number[0], self._number[1] + 1)
         if self._commits is not None and local_rank() == 0:
@@ -174,12 +177,12 @@ class ObjectState(State):
                 "objects": self._saved_state,
                 "handlers": {name: handler.saved for name, handler in self._handlers.items()},
                 "loaders": self._saved_loaders,
-                "random": [state for state, _ in pieces],
+                "random": [state for state, *_ in pieces],
             }
             buffer = io.BytesIO()
             torch.save(content, buffer)
             self._commits.write(self._number, buffer.getvalue())
-        return any(updated for _, updated in pieces)
+        return any(updated for _, updated, _ in pieces)
 
     def _refuse_unknown_loaders(self) -> None:
         """Refuse a commit within the epoch of a loader that is none of the state's: after a new start it began anew."""
