@@ -44,6 +44,30 @@ def test_each_set_has_its_own_results(pool):
         assert results == (place, 2, sum(values), values, values[1], [float(place)] * 2, ranks[0], ranks)
 
 
+def overlapping():
+    """Workers come to be in different numbers of sets, with optimizers of their own in between."""
+    found = []
+    for ranks in ([0, 1], [1, 2], [0, 2], [0, 1, 2], [0, 2]):
+        if any(ranks == each.ranks for each, _ in found):
+            hvd.remove_process_set(next(each for each, _ in found if each.ranks == ranks))
+        chosen = hvd.add_process_set(ranks)
+        total = 0.0
+        if chosen.included():
+            parameter = torch.nn.Parameter(torch.zeros(1))
+            optimizer = hvd.DistributedOptimizer(torch.optim.SGD([parameter], lr=1.0), op=hvd.Sum, process_set=chosen)
+            parameter.sum().backward()
+            optimizer.step()
+            total = float(hvd.allreduce(-parameter.detach(), op=hvd.Average, process_set=chosen))
+        found.append((chosen, total))
+    return [total for _, total in found]
+
+
+def test_workers_may_be_in_different_numbers_of_sets(pool):
+    results = pool.run(overlapping, size=4, env={"HORA_TIMEOUT_SECONDS": "5"})
+    sets = [[0, 1], [1, 2], [0, 2], [0, 1, 2], [0, 2]]
+    assert results == [[len(ranks) if rank in ranks else 0.0 for ranks in sets] for rank in range(4)]
+
+
 def sets_at_the_start():
     first, rest = hvd.ProcessSet([0]), hvd.ProcessSet([1, 2])
     hvd.init(process_sets=[first, rest])

@@ -15,6 +15,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from hora.torch.buckets import Bucket
 from hora.torch.exchange import agree, exchange
+from hora.torch.failure import engine_errors
 from hora.torch.layout import DEFAULT_BYTES, cut_as_measured, cut_by_size, fixed_bytes
 from hora.torch.probe import known_cost, measure_cost
 from hora.torch.process_sets import ProcessSet, global_process_set, members_of
@@ -274,7 +275,8 @@ class Gradients:
 
     def _new_group(self) -> dist.ProcessGroup:
         """Make a process group of the workers."""
-        return new_group(self.members.ranks if self.members.number else None)
+        with engine_errors("connecting the workers of DistributedOptimizer", self.members):
+            return new_group(self.members.ranks if self.members.number else None)
 
     def _predecessors_group(self, parameters: Iterable[torch.Tensor]) -> dist.ProcessGroup | None:
         """Return the process group of an earlier optimizer over just these parameters.

@@ -18,6 +18,7 @@ import torch.distributed as dist
 from hora.torch.broadcasting import check_root
 from hora.torch.calls import Call
 from hora.torch.exceptions import HorovodInternalError
+from hora.torch.failure import engine_errors
 from hora.torch.gathering import allgather
 from hora.torch.handles import Calls, Works, start, synchronize
 from hora.torch.process_sets import ProcessSet, global_process_set, members_of
@@ -108,7 +109,8 @@ def _secret(world: World) -> bytes:
     given = os.environ.get("HORA_SECRET", "")
     if given or world.store is None:
         return given.encode()
-    return bytes(world.store.get("secret"))
+    with engine_errors("reading the job's secret from the store of worker 0"):
+        return bytes(world.store.get("secret"))
 
 
 def share_secret(world: World) -> None:

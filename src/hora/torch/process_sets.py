@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from hora.torch.calls import Call
+from hora.torch.failure import engine_errors
 from hora.torch.handles import ask
 from hora.torch.world import Members, current, new_group
 
@@ -71,7 +73,7 @@ def add_process_set(process_set: ProcessSet | Iterable[int]) -> ProcessSet:
     ValueError
         There is a set with these ranks already, or no worker has one of them.
     HorovodInternalError
-        The workers add different sets; on every worker alike.
+        The workers add different sets, on every worker alike; or one is gone.
     """
     if not isinstance(process_set, ProcessSet):
         process_set = ProcessSet(process_set)
@@ -84,7 +86,11 @@ def add_process_set(process_set: ProcessSet | Iterable[int]) -> ProcessSet:
         raise ValueError(f"there is a process set of these ranks already: number {twin.number}, ranks {ranks}")
     place = ranks.index(world.rank) if world.rank in ranks else -1
     number = next(world.set_numbers)
-    world.sets[number] = Members(number, ranks, place, new_group(ranks) if place >= 0 and len(ranks) > 1 else None)
+    members = Members(number, ranks, place)
+    if place >= 0 and len(ranks) > 1:
+        with engine_errors(f"connecting the workers of process set {ranks}", members):
+            members = replace(members, group=new_group(ranks))
+    world.sets[number] = members
     process_set.process_set_id = number
     return process_set
 

@@ -16,6 +16,7 @@ import torch.distributed as dist
 from torch.distributed import Store  # type: ignore[attr-defined]
 
 from hora.torch import farewell
+from hora.torch.groups import named_by_ranks
 from hora.torch.rendezvous import timeout
 
 if TYPE_CHECKING:
@@ -129,12 +130,13 @@ def new_group(ranks: Sequence[int] | None = None, backend: str | None = None) ->
     backend
         Its engine; by default the world's.
     """
-    group: dist.ProcessGroup = dist.new_group(
-        None if ranks is None else list(ranks),
-        timeout=timeout(),
-        backend=backend,
-        use_local_synchronization=ranks is not None,
-    )
+    with named_by_ranks():
+        group: dist.ProcessGroup = dist.new_group(
+            None if ranks is None else list(ranks),
+            timeout=timeout(),
+            backend=backend,
+            use_local_synchronization=ranks is not None,
+        )
     return farewell.remember(group)
 
 
