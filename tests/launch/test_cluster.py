@@ -15,10 +15,14 @@ from waiting import PATIENCE, eventually, is_there
 
 from hora.errors import HoraError
 from hora.launch.cluster import Cluster
+from hora.launch.discovery import Fixed
+from hora.launch.elastic import Bounds
 from hora.launch.frames import FrameReader, frame
 from hora.launch.generation import Job, run_generation
 from hora.launch.hosts import Host, places
 from hora.launch.launcher import AGENT
+from hora.launch.request import Stage
+from hora.launch.script import _run
 from hora.launch.stop import Stop
 from hora.launch.watch import Patience, Watch
 
@@ -232,6 +236,32 @@ def test_a_host_where_the_job_cannot_run_is_refused_before_a_worker_starts(befor
         refused = site.reach([Host("b", 1)])
     assert found in str(refused["b"])
     assert not agents()
+
+
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="without it nothing is committed to memory")
+@pytest.mark.parametrize("status", [0, 3])
+def test_what_was_committed_to_memory_is_removed_on_every_host(tmp_path, status):
+    # The hosts are one here, so each agent notes what it is asked to remove.
+    note = f"""
+import os, shutil
+remove = shutil.rmtree
+def rmtree(path, **options):
+    open({str(tmp_path)!r} + f"/{{os.getpid()}}", "w").write(f"{{path}} {{os.path.exists(path)}}")
+    remove(path, **options)
+shutil.rmtree = rmtree
+"""
+    commit = f"import os; os.makedirs(os.environ['HORA_COMMIT_DIR'] + '/0', exist_ok=True); raise SystemExit({status})"
+    name = f"test-{os.getpid()}-{status}"
+    notices, hosts = [], [Host("a", 1), Host("b", 1)]
+    with Cluster(Near(note), on_notice=notices.append) as site:
+        job = Job([sys.executable, "-c", commit], {"HORA_JOB": name}, on_notice=notices.append, timeout=PATIENCE)
+        result = _run(Stage(site, Fixed(hosts), 2, Bounds(2, 2, resets=0)), job, notices.append)
+    assert result.status == status
+    place = Path(f"/dev/shm/hora-{os.getuid()}-{name}")
+    noted = [path.read_text().split() for path in tmp_path.iterdir()]
+    assert [path for path, _ in noted] == [str(place)] * 2
+    assert "True" in [there for _, there in noted]
+    assert not place.exists()
 
 
 def test_a_command_that_a_host_does_not_have_is_named():

@@ -73,6 +73,7 @@ class Agent:
             "start": self._start,
             "signal": self._signal,
             "touch": self._touch,
+            "remove": self._remove,
             "stacks": self._take_stacks,
             "ping": lambda message: None,
             **Answers().serve,
@@ -207,6 +208,9 @@ class Agent:
 
     def _touch(self, message: Message) -> None:
         Path(message["path"]).touch()
+
+    def _remove(self, message: Message) -> None:
+        shutil.rmtree(message["path"], ignore_errors=True)
 
     def _take_stacks(self, message: Message) -> None:
         """Ask a worker for its stacks, in a thread: it may take its time."""

@@ -142,6 +142,11 @@ class Cluster:
         """Make an empty file on a host."""
         self._answers[host.name].connection.touch(path)
 
+    def remove(self, path: str) -> None:
+        """Remove a directory on every host that is still reached."""
+        for answer in self._answers.values():
+            answer.connection.remove(path)
+
     def _connect(self, host: Host) -> _Answer | HoraError:
         """Start an agent on a host and let it say what it finds there."""
         launcher: Launcher = Here() if host.is_here else self._launcher

@@ -160,6 +160,10 @@ class Connection:
         """Make an empty file on the host."""
         self._send({"ask": "touch", "path": path})
 
+    def remove(self, path: str) -> None:
+        """Remove a directory of the host; its agent does so before it ends."""
+        self._send({"ask": "remove", "path": path})
+
     @property
     def _in(self) -> IO[bytes]:
         assert self._process.stdin is not None

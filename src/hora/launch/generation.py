@@ -55,6 +55,9 @@ class Site(Protocol):
     def touch(self, host: Host, path: str) -> None:
         """Make an empty file on a host."""
 
+    def remove(self, path: str) -> None:
+        """Remove a directory on every host that is still reached."""
+
 
 def run_generation(
     site: Site, places: Sequence[Place], job: Job, env: Mapping[str, str] | None = None, *, elastic: bool = False

@@ -7,6 +7,7 @@ several at once.
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -129,3 +130,7 @@ class OneHost:
     def touch(self, host: Host, path: str) -> None:
         """Make an empty file."""
         Path(path).touch()
+
+    def remove(self, path: str) -> None:
+        """Remove a directory."""
+        shutil.rmtree(path, ignore_errors=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import secrets
-import shutil
 import signal
 import sys
 import time
@@ -167,7 +166,7 @@ def _run(where: Stage, job: Job, verdict: Callable[[RunResult], None]) -> RunRes
         try:
             return Generations(where.site, where.discovery, job, where.bounds, Path(run_dir), verdict).run()
         finally:  # what the workers committed to memory
-            shutil.rmtree(commits, ignore_errors=True)
+            where.site.remove(commits)
 
 
 def _lives(report: Report) -> bool:
