@@ -22,8 +22,20 @@ def test_two_are_kept_in_each_place_and_the_newest_is_found(tmp_path):
         commits.write((0, number), b"state %d" % number)
         commits.flush(10)
     for place in ("memory", "disk"):
-        assert sorted(path.name for path in (tmp_path / place).iterdir()) == ["commit-0-3", "commit-0-4"]
+        assert sorted(path.name for path in (tmp_path / place).iterdir()) == ["commit-0-0-3", "commit-0-0-4"]
     assert commits.newest() == ((0, 4), b"state 4")
+
+
+def test_each_state_has_its_own(tmp_path):
+    first, second = (Commits(tmp_path / "memory", tmp_path / "disk", state) for state in (1, 11))
+    for number in range(1, 4):
+        first.write((0, number), b"first")
+    second.write((0, 1), b"second")
+    (tmp_path / "memory" / "commit-1-0-4.1.tmp").write_bytes(b"in the middle of a commit")
+    assert second.newest() == ((0, 1), b"second")
+    assert list((tmp_path / "memory").glob("*.tmp"))
+    assert first.newest() == ((0, 3), b"first")
+    assert not list((tmp_path / "memory").glob("*.tmp"))
 
 
 def test_a_later_generation_is_newer(tmp_path):
@@ -38,7 +50,7 @@ def test_a_damaged_commit_is_passed_over_by_name(tmp_path, capfd, damage):
     commits = Commits(tmp_path / "memory", None)
     commits.write((0, 1), b"first")
     commits.write((0, 2), b"second")
-    path = tmp_path / "memory" / "commit-0-2"
+    path = tmp_path / "memory" / "commit-0-0-2"
     path.write_bytes(damage(path.read_bytes()))
     assert commits.newest() == ((0, 1), b"first")
     assert f"{path} is passed over" in capfd.readouterr().err
@@ -85,4 +97,4 @@ def test_a_disk_that_is_full_half_way_leaves_the_commit_before(tmp_path):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert commits.newest() == ((0, 1), b"first")
-    assert [path.name for path in (tmp_path / "memory").iterdir()] == ["commit-0-1"]
+    assert [path.name for path in (tmp_path / "memory").iterdir()] == ["commit-0-0-1"]

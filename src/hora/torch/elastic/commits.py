@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hmac
+import itertools
 import os
 import stat
 import sys
 import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -20,17 +22,23 @@ Number = tuple[int, int]
 """A commit's generation and its number: the later generation went on from the newest that there was."""
 
 
+_states = itertools.count()
+_opened: list[Commits] = []
+
+
 class Commits:
-    """The commits of this job on this host.
+    """The commits of one state of this job on this host.
 
     Attributes
     ----------
     memory, disk
         The directories, None where there is none.
+    state
+        Which of the script's states this is, counted from 0 in the order in which they were made.
     """
 
-    def __init__(self, memory: Path | None, disk: Path | None) -> None:
-        self.memory, self.disk = memory, disk
+    def __init__(self, memory: Path | None, disk: Path | None, state: int = 0) -> None:
+        self.memory, self.disk, self.state = memory, disk, state
         self._told: set[Path] = set()
         self._wake = threading.Condition()
         self._next: tuple[Number, bytes] | None = None
@@ -74,9 +82,9 @@ class Commits:
         found: list[tuple[Number, Path]] = []
         for place in filter(None, (self.memory, self.disk)):
             if _is_ours(place):
-                for torn in place.glob("*.tmp"):
+                for torn in place.glob(f"commit-{self.state}-*.tmp"):
                     torn.unlink(missing_ok=True)
-                found += _listed(place)
+                found += self._listed(place)
         for number, path in sorted(found, key=lambda pair: pair[0], reverse=True):
             try:
                 data = path.read_bytes()
@@ -105,7 +113,7 @@ class Commits:
         if place is None:
             return OSError("there is no such place")
         try:
-            _write(place, number, data, sync=sync)
+            self._write_to(place, number, data, sync=sync)
         except OSError as error:
             if place not in self._told:
                 self._told.add(place)
@@ -116,41 +124,55 @@ class Commits:
         self._told.discard(place)
         return None
 
+    def _write_to(self, place: Path, number: Number, data: bytes, *, sync: bool) -> None:
+        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not _is_ours(place):
+            raise PermissionError(1, "the directory is not this user's alone")
+        path = place / f"commit-{self.state}-{number[0]}-{number[1]}"
+        written = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+        try:
+            with written.open("wb") as file:
+                file.write(data)
+                file.flush()
+                if sync:
+                    os.fsync(file.fileno())
+            written.rename(path)
+        except OSError:
+            with suppress(OSError):
+                written.unlink(missing_ok=True)
+            raise
+        for _, old in sorted(self._listed(place))[:-_KEPT]:
+            old.unlink(missing_ok=True)
+
+    def _listed(self, place: Path) -> list[tuple[Number, Path]]:
+        """List the commits in a directory."""
+        names = [(path, path.name.split("-")) for path in place.glob(f"commit-{self.state}-*-*")]
+        return [((int(name[2]), int(name[3])), path) for path, name in names if all(map(str.isdecimal, name[1:]))]
+
 
 def open_commits() -> Commits | None:
-    """Find this job's places; None where the launcher starts no new generation, so that nobody would read them."""
+    """Find this job's places for the commits of one more state.
+
+    Returns
+    -------
+    Commits or None
+        None where the launcher starts no new generation, so that nobody would read them.
+    """
+    state = next(_states)
     memory, run_dir = os.environ.get("HORA_COMMIT_DIR"), os.environ.get("HORA_RUN_DIR")
     if os.environ.get("HORA_ELASTIC") != "1" or not memory:
         return None
     has_memory = Path(memory).parent.is_dir()
-    return Commits(Path(memory) if has_memory else None, Path(run_dir) / "commits" if run_dir else None)
+    commits = Commits(Path(memory) if has_memory else None, Path(run_dir) / "commits" if run_dir else None, state)
+    _opened.append(commits)
+    return commits
 
 
-def _write(place: Path, number: Number, data: bytes, *, sync: bool) -> None:
-    place.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if not _is_ours(place):
-        raise PermissionError(1, "the directory is not this user's alone")
-    path = place / f"commit-{number[0]}-{number[1]}"
-    written = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        with written.open("wb") as file:
-            file.write(data)
-            file.flush()
-            if sync:
-                os.fsync(file.fileno())
-        written.rename(path)
-    except OSError:
-        with suppress(OSError):
-            written.unlink(missing_ok=True)
-        raise
-    for _, old in sorted(_listed(place))[:-_KEPT]:
-        old.unlink(missing_ok=True)
-
-
-def _listed(place: Path) -> list[tuple[Number, Path]]:
-    """List the commits of a directory."""
-    names = [(path, path.name.split("-")) for path in place.glob("commit-*-*") if path.suffix != ".tmp"]
-    return [((int(name[1]), int(name[2])), path) for path, name in names if all(map(str.isdecimal, name[1:]))]
+def flush_all(seconds: float) -> None:
+    """Wait until local disk has what all states have committed, so long at most."""
+    end = time.monotonic() + seconds
+    for commits in _opened:
+        commits.flush(max(0.0, end - time.monotonic()))
 
 
 def _is_ours(place: Path) -> bool:

@@ -10,7 +10,8 @@ import time
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from hora.torch.elastic.state import ObjectState, State
+from hora.torch.elastic.commits import flush_all
+from hora.torch.elastic.state import State
 from hora.torch.exceptions import HorovodInternalError, HostsUpdatedInterrupt
 from hora.torch.rounds import init, shutdown
 
@@ -43,10 +44,10 @@ def run(func: Callable[..., Any]) -> Callable[..., Any]:
                 if not _elastic():
                     raise
                 print(f"hora: {error}; asking for a new generation", file=sys.stderr, flush=True)
-                _leave(state)
+                _leave()
             except HostsUpdatedInterrupt:
                 if _elastic():
-                    _leave(state)
+                    _leave()
                 shutdown()
                 init()
                 state.on_reset()
@@ -59,10 +60,9 @@ def _elastic() -> bool:
     return os.environ.get("HORA_ELASTIC") == "1"
 
 
-def _leave(state: State) -> NoReturn:
+def _leave() -> NoReturn:
     """End this worker for a new generation, within a bounded time even if an exit handler hangs."""
-    if isinstance(state, ObjectState):
-        state.flush(5.0)
+    flush_all(5.0)
 
     def insist() -> None:
         time.sleep(_PATIENCE_SECONDS)

@@ -114,7 +114,8 @@ class ObjectState(State):
         HostsUpdatedInterrupt
             On all workers alike: the set of hosts has changed.
         HoraError
-            Neither memory nor disk takes the commit, or it would not hold how far a loader has come.
+            Neither memory nor disk takes the commit, it would not hold how far a loader has come, or the state was not
+            synchronised before, so that a new start would write over what was committed.
         """
         if self._keep():
             raise HostsUpdatedInterrupt
@@ -166,6 +167,12 @@ class ObjectState(State):
     def _keep(self) -> bool:
         """Commit; return whether the set of hosts has changed. All workers have come so far when any writes."""
         self._refuse_unknown_loaders()
+        if self._commits is not None and not self._looked:
+            raise HoraError(
+                "state.commit()",
+                "this state was not synchronised: after a new start it would write over what it has committed",
+                "Call state.sync() before the first commit, or pass the state to a function under hvd.elastic.run",
+            )
         untold = {name: handler.untold() for name, handler in self._handlers.items()}
         pieces = allgather_object((random_state(), _hosts_updated(), untold))
         for name, handler in self._handlers.items():
@@ -209,6 +216,13 @@ class ObjectState(State):
     def _load(self, payload: bytes) -> None:
         """Go on from a commit; all of it was signed with the job's secret."""
         content = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=False)
+        held, wanted = {*content["objects"], *content["handlers"]}, {*self._saved_state, *self._handlers}
+        if held != wanted:
+            raise HoraError(
+                "state.sync()",
+                f"its commit holds {', '.join(sorted(held))}; this state has {', '.join(sorted(wanted))}",
+                "Make the same states in the same order at every start: the order says whose commit it is",
+            )
         for name, handler in self._handlers.items():
             handler.saved = content["handlers"][name]
         self._saved_state, self._saved_loaders = content["objects"], content["loaders"]
@@ -224,6 +238,8 @@ class ObjectState(State):
 
 class TorchState(ObjectState):
     """The state of training: networks, optimizers, schedules, samplers and ordinary objects, attributes by their names.
+
+    A script may have several; each has its own commits, by the order in which the states are made.
 
     Loaders that `hvd.deal` made before it belong to it without being named: after a new start an epoch goes on with
     the global batch after the last that was trained on.
