@@ -6,7 +6,7 @@ import ast
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hora.convert import calls, choices, networks, shapes, tensors
+from hora.convert import assumptions, calls, choices, networks, shapes, tensors
 from hora.convert.arguments import literal
 from hora.convert.memory import ANY, either
 from hora.convert.spread import ALIKE, ENTRIES, Kind, Spread, mixed
@@ -174,7 +174,7 @@ def _attribute_of(walk: Walk, thing: Thing, name: str, node: ast.AST) -> Value:
         return of(Parameters(thing))
     if name == "module" and networks.is_module(thing):
         return of(thing)
-    return of(Method(thing, name))
+    return Value(things=frozenset({Method(thing, name)}), setting=assumptions.is_options(thing))
 
 
 def _submodule(walk: Walk, package: Package, name: str) -> Value:
@@ -225,6 +225,8 @@ def store_item(walk: Walk, target: ast.Subscript, value: Value, origin: ast.expr
         if isinstance(thing, Method) and thing.name == GROUPS:
             if not value.spread.alike:
                 walk.escape(target, ((target, value),), "sets an option of the optimizer", decides=True)
+        elif assumptions.is_options(thing) and isinstance(literal(index), str):
+            walk.state.set(thing, str(literal(index)), value)
         elif isinstance(thing, Box | Foreign | Named | Module | Instance):
             if name is not None and len(receiver.things) == 1:
                 walk.state.set(thing, name, value)
@@ -256,7 +258,9 @@ def subscript(walk: Walk, node: ast.Subscript) -> Value:
         return tinted(either(receiver.items), index.spread)
     found: list[Value] = []
     for thing in ordered(receiver.things):
-        if isinstance(thing, Box | Foreign | Named):
+        if assumptions.is_options(thing) and isinstance(place, str):
+            found.append(_attribute_of(walk, thing, place, node))
+        elif isinstance(thing, Box | Foreign | Named):
             held = walk.state.held(thing)
             found.append(
                 of(thing) if isinstance(node.slice, ast.Slice) or not held else walk.state.element(thing, name)

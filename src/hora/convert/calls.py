@@ -61,18 +61,37 @@ def call(walk: Walk, node: ast.Call) -> Value:
         result = not_followed(walk, arguments, ast.unparse(node.func))
     else:
         callees = [thing for thing in ordered(function.things) if not isinstance(thing, Constant)]
-        result = either(call_thing(walk, thing, arguments) for thing in _followed(callees))
+        result = either(call_thing(walk, thing, arguments) for thing in _followed(walk, callees, arguments))
         for thing in callees:
             commands.follow(walk, thing, node)
     walk.called(Call(node, place, function, arguments.values, arguments.keywords, result))
     return result
 
 
-def _followed(callees: Sequence[Thing]) -> Sequence[Thing]:
-    """Leave out the network that a checkpoint holds whole, where another branch makes it: it is the same one."""
-    if not any(isinstance(thing, Instance | Module) for thing in callees):
-        return callees
-    return [thing for thing in callees if not networks.is_restored(thing)]
+def _followed(walk: Walk, callees: Sequence[Thing], arguments: Arguments) -> Sequence[Thing]:
+    """Give which of several callees it may be: none that raises TypeError where another takes the arguments.
+
+    The network that a checkpoint holds whole is left out, too, where another branch makes it: it is the same one.
+    """
+    if any(isinstance(thing, Instance | Module) for thing in callees):
+        callees = [thing for thing in callees if not networks.is_restored(thing)]
+    return [thing for thing in callees if _takes(walk, thing, arguments)] or callees
+
+
+def _takes(walk: Walk, thing: Thing, arguments: Arguments) -> bool:
+    """Whether a thing may be called with these arguments: False only where their number or names cannot fit."""
+    if isinstance(thing, Class):
+        started = member(walk, thing, "__init__")
+        makers = [one for one in ordered(started.things) if isinstance(one, Function)] if started is not None else []
+        return not makers or any(_takes(walk, replace(one, bound=thing), arguments) for one in makers)
+    if not isinstance(thing, Function) or any(isinstance(arg, ast.Starred) for arg in arguments.node.args):
+        return True
+    spec = thing.node.args
+    names = [arg.arg for arg in (*spec.posonlyargs, *spec.args)]
+    if not spec.vararg and len(arguments.values) + (thing.bound is not None) > len(names):
+        return False
+    known = {*names, *(arg.arg for arg in spec.kwonlyargs)}
+    return spec.kwarg is not None or all(name is None or name in known for name, _ in arguments.keywords)
 
 
 def _arguments(walk: Walk, node: ast.Call) -> Arguments:
@@ -220,7 +239,7 @@ def inline(walk: Walk, function: Function, node: ast.AST, args: tuple[Value, ...
             else UNKNOWN
         )
     context = (*walk.context, node)
-    key = args, keywords, walk.control, walk.alone, walk.loops, tuple(walk.running)
+    key = args, keywords, walk.control, walk.alone, walk.assumed, walk.loops, tuple(walk.running)
     known = walk.recalled.get((function, context))
     if known is not None and known.fits(key, walk.state):
         known.repeat(walk.state)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from hora.convert.arguments import literal
 from hora.convert.memory import either
-from hora.convert.values import Class, Frame, Function, Package, Value, of, ordered
+from hora.convert.values import UNKNOWN, Box, Class, Frame, Function, Package, Value, of, ordered
 
 if TYPE_CHECKING:
     from hora.convert.walk import Walk
@@ -15,10 +17,13 @@ if TYPE_CHECKING:
 def of_module(walk: Walk, package: Package) -> Value:
     """Give what a module of the script's own holds under a name that a setting chooses.
 
-    That is one of its functions that give something, or else of its classes; names with an underscore are not chosen.
+    That is one of its functions that give something, or else of its classes. Names with an underscore are not chosen,
+    and none but those in ``__all__`` where the module has one.
     Of functions that differ in lists of constants alone, such as the depths of a network's blocks, one stands for all.
     """
-    held = [value for name, value in walk.state.held(package.frame).items() if not name.startswith("_")]
+    cells = walk.state.held(package.frame)
+    public = _public(walk, cells)
+    held = [value for name, value in cells.items() if (name in public if public else not name.startswith("_"))]
     makers = {
         _but_for_lists(thing): of(thing)
         for value in held
@@ -26,6 +31,17 @@ def of_module(walk: Walk, package: Package) -> Value:
         if isinstance(thing, Function) and _gives(thing)
     }
     return either(makers.values() or [value for value in held if value.only(Class)])
+
+
+def _public(walk: Walk, cells: Mapping[str, Value]) -> frozenset[object]:
+    """Give the names that a module lists as its public ones."""
+    listed = cells.get("__all__", UNKNOWN)
+    return frozenset(
+        literal(one)
+        for thing in listed.things
+        if isinstance(thing, Box)
+        for one in walk.state.held(thing).values()
+    )
 
 
 def _gives(function: Function) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hora.convert import access, calls, containers, names, tensors
+from hora.convert import access, assumptions, calls, containers, names, tensors
 from hora.convert.memory import either
 from hora.convert.spread import ALIKE, ZERO, Kind, Spread, add, divide, multiply, nonlinear, text
 from hora.convert.spread import join as join_spreads
@@ -51,6 +51,12 @@ def truth(value: Value) -> bool | None:
         if len(answers) == 1:
             return answers.pop()
     return None
+
+
+def outcome(walk: Walk, test: ast.expr, value: Value) -> bool | None:
+    """Give how a test comes out that was just evaluated, where that is known."""
+    known = truth(value)
+    return assumptions.holds(walk, test) if known is None and value.spread.alike else known
 
 
 def operate(
@@ -222,12 +228,16 @@ def _choice(walk: Walk, node: ast.IfExp) -> Value:
     """Give the value of a conditional expression."""
     test = walk.value(node.test)
     walk.judge(node, node.test, test)
-    known = truth(test)
+    known = outcome(walk, node.test, test)
     if WorkerZero() in test.things and isinstance(node.orelse, ast.Constant) and node.orelse.value is None:
         # What worker 0 alone makes, the others do without.
         with walk.decided(test.spread, True):
             return walk.value(node.body)
-    yes, no = walk.value(node.body), walk.value(node.orelse)
+    held, missed = (assumptions.taken(walk, node.test, way) for way in (True, False))
+    with walk.assuming(held):
+        yes = walk.value(node.body)
+    with walk.assuming(missed):
+        no = walk.value(node.orelse)
     result = yes if known is True else no if known is False else join(yes, no)
     if test.spread.alike:
         return result

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from typing import TypeAlias
 
 from hora.convert.program import Program
 from hora.convert.source import Source
 from hora.convert.values import Foreign, Loader, Made, Method, ordered
 from hora.convert.walk import Walk
 from hora.convert.work import Work
+
+
+Name: TypeAlias = tuple[Path, str, int]
+"""A call as an edit elsewhere leaves it: its file, the function's text, and how many such calls come before it."""
 
 
 @dataclass(frozen=True)
@@ -21,26 +28,27 @@ class Learned:
     Attributes
     ----------
     full
-        The loaders that every worker walks in full, by their files and texts.
+        The loaders that every worker walks in full, by the calls that lead to each.
     others
         The other loaders.
     optimizers
         What is used as an optimizer, whatever library makes it.
     """
 
-    full: frozenset[tuple[Path, str]]
-    others: frozenset[tuple[Path, str]]
-    optimizers: frozenset[tuple[Path, str]]
+    full: frozenset[tuple[Name, ...]]
+    others: frozenset[tuple[Name, ...]]
+    optimizers: frozenset[Name]
 
 
 @dataclass(frozen=True)
 class _Recognised(Container[object]):
-    """The loaders that are made at some sites."""
+    """The loaders that are made in these ways."""
 
-    sites: frozenset[ast.AST]
+    ways: frozenset[tuple[Name, ...]]
+    names: Mapping[ast.AST, Name]
 
     def __contains__(self, thing: object) -> bool:
-        return isinstance(thing, Loader) and thing.site in self.sites
+        return isinstance(thing, Loader) and _way(thing, self.names) in self.ways
 
 
 def follow(
@@ -78,8 +86,9 @@ def follow(
     if learned is not None:
         sources = (source, *(edited or {}).values())
         sized, sizes = _sized(sources)
-        optimizers = _sites(learned.optimizers, sources)
-        program = walked(_Recognised(_sites(learned.full, sources)))
+        names = _names(sources)
+        optimizers = frozenset(node for node, name in names.items() if name in learned.optimizers)
+        program = walked(_Recognised(learned.full, names))
         if learn(program) == learned:
             return program
     sized, sizes = _sized([source])
@@ -94,11 +103,13 @@ def follow(
 
 
 def learn(program: Program) -> Learned | None:
-    """Give what following a script brought to light; None where loaders of one text are used in different ways."""
-    full = _full(program)
-    one, other = ({_text(program, loader) for loader in loaders} for loaders in (full, {*program.facts.loaders} - full))
-    optimizers = frozenset(_text(program, thing) for thing in _used_as_optimizers(program))
-    return None if one & other else Learned(frozenset(one), frozenset(other), optimizers)
+    """Give what following a script brought to light; None where loaders that are made alike are used in different ways."""
+    full, names = _full(program), _names(program.sources)
+    one, other = ({_way(loader, names) for loader in loaders} for loaders in (full, {*program.facts.loaders} - full))
+    optimizers = {thing.site for thing in _used_as_optimizers(program)}
+    if one & other or not optimizers <= names.keys():
+        return None
+    return Learned(frozenset(one), frozenset(other), frozenset(names[site] for site in optimizers))
 
 
 def _full(program: Program) -> frozenset[Loader]:
@@ -106,22 +117,27 @@ def _full(program: Program) -> frozenset[Loader]:
     return frozenset(program.facts.loaders) - program.training_loaders - program.dealt
 
 
-def _text(program: Program, thing: Made) -> tuple[Path, str]:
-    """Give the file and the text of the call that makes a thing."""
-    return program.home(thing.site).path, ast.unparse(thing.site)
+def _way(thing: Made, names: Mapping[ast.AST, Name]) -> tuple[Name, ...]:
+    """Give the calls that lead to a thing, the one that makes it last."""
+    return tuple(names[node] for node in (*thing.context, thing.site) if node in names)
 
 
-def _sites(texts: frozenset[tuple[Path, str]], sources: Sequence[Source]) -> frozenset[ast.AST]:
-    """Give the calls with these texts."""
-    paths = {path for path, _ in texts}
-    calls = (
-        (source.path, node)
-        for source in sources
-        if source.path in paths
-        for node in source.nodes
-        if isinstance(node, ast.Call)
-    )
-    return frozenset(node for path, node in calls if (path, ast.unparse(node)) in texts)
+def _names(sources: Sequence[Source]) -> dict[ast.AST, Name]:
+    """Name each call of some files."""
+    return {node: (source.path, *name) for source in sources for node, name in _numbered(source.tree).items()}
+
+
+@lru_cache(maxsize=256)
+def _numbered(tree: ast.Module) -> dict[ast.AST, tuple[str, int]]:
+    """Number a file's calls of the same function, in the order of the text."""
+    seen: Counter[str] = Counter()
+    names: dict[ast.AST, tuple[str, int]] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            function = ast.unparse(node.func)
+            names[node] = function, seen[function]
+            seen[function] += 1
+    return names
 
 
 def _used_as_optimizers(program: Program) -> set[Foreign]:

@@ -6,7 +6,7 @@ import ast
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hora.convert import access, calls, containers, names, networks, python, randomness, runtime, shapes, tensors
+from hora.convert import access, assumptions, calls, containers, names, networks, python, randomness, runtime, shapes, tensors
 from hora.convert.arguments import Arguments
 from hora.convert.memory import either
 from hora.convert.spread import ALIKE, ENTRIES, ZERO, Kind, add, mixed, nonlinear, own
@@ -355,6 +355,8 @@ def _foreign(walk: Walk, receiver: Thing, name: str, arguments: Arguments) -> Va
         return Value(walk.stream("numpy", node), frozenset({Foreign(node, walk.context, name)}))
     if isinstance(receiver, Foreign) and name in names.SAME:
         return of(receiver)
+    if name == "add_argument":
+        assumptions.declare(walk, arguments)
     if isinstance(receiver, Foreign) and name == "step":
         walk.happen("step", node)
     if isinstance(receiver, Foreign) and name == "load_state_dict":

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hora.convert import access, calls, choices, library
+from hora.convert import access, assumptions, calls, choices, library
 from hora.convert.arguments import Arguments
 from hora.convert.memory import ANY, either
 from hora.convert.spread import ALIKE, ENTRIES, Kind, Spread, mixed, nonlinear, older, text
@@ -48,6 +48,8 @@ def call(walk: Walk, name: str, arguments: Arguments) -> Value:
     handler = _HANDLERS.get(name)
     if handler is not None:
         return handler(walk, arguments, first, spread)
+    if name == "vars" and first.things and all(map(assumptions.is_options, first.things)):
+        return first
     if name in SILENT:
         return UNKNOWN
     if name in ("str", "repr", "format"):

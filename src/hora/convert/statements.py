@@ -6,7 +6,7 @@ import ast
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from hora.convert import access, commands, expressions
+from hora.convert import access, assumptions, commands, expressions
 from hora.convert.memory import State, merge
 from hora.convert.spread import ALIKE, Kind, Spread, mixed
 from hora.convert.values import UNKNOWN, Class, Constant, Frame, Function, Loader, Named, Value, WorkerZero, of, tensor
@@ -160,15 +160,16 @@ def _augmented(walk: Walk, node: ast.AugAssign) -> None:
 def _if(walk: Walk, node: ast.If) -> bool:
     """Follow both ways of a branch, or the one that is always taken."""
     test = walk.value(node.test)
-    truth = expressions.truth(test)
+    truth = expressions.outcome(walk, node.test, test)
     walk.judge(node, node.test, test)
     before = walk.state
     ends: list[State | None] = []
     zero = WorkerZero() in test.things
-    for branch, taken, alone in ((node.body, truth is not False, zero), (node.orelse, truth is not True, False)):
+    ways = [(way, assumptions.taken(walk, node.test, way)) for way in (True, False)]
+    for (way, known), branch in zip(ways, (node.body, node.orelse), strict=True):
         walk.state = before.copy()
-        with walk.decided(test.spread, alone):
-            ends.append(_through(walk, branch) if taken else None)
+        with walk.decided(test.spread, zero and way), walk.assuming(known):
+            ends.append(_through(walk, branch) if truth in (way, None) else None)
     return _go_on(walk, *ends)
 
 

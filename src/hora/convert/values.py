@@ -244,6 +244,8 @@ class Value:
         It comes from the batch size that a loader was given.
     world
         It has the number of workers as a factor.
+    setting
+        It is an option of the command line as it was given, on every way that leads here.
     """
 
     spread: Spread = ALIKE
@@ -252,6 +254,7 @@ class Value:
     number: bool = False
     sized: bool = False
     world: bool = False
+    setting: bool = False
 
     def only(self, kind: type[Thing]) -> bool:
         """Whether all that it may be is of one kind, and there is something."""

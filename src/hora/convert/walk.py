@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
-from hora.convert import access, expressions, networks, statements
+from hora.convert import access, assumptions, expressions, networks, statements
 from hora.convert.facts import Backward, Call, Draw, Escape, Event, Facts, Place
 from hora.convert.memory import State
 from hora.convert.modules import Modules
@@ -26,6 +26,7 @@ from hora.convert.values import (
     RANDOM,
     UNKNOWN,
     Batch,
+    Constant,
     Context,
     Frame,
     Function,
@@ -102,6 +103,8 @@ class Walk:
         self.context: Context = ()
         self.control: Spread = ALIKE
         self.alone = False
+        self.assumed: frozenset[assumptions.Fact] = frozenset()
+        self.choices: dict[str, tuple[ast.Call, frozenset[Constant] | None]] = {}
         self.loops: tuple[tuple[ast.AST, Context], ...] = ()
         self.exits = Exits()
         self.imported: dict[Frame, dict[Thing, dict[str, Value]]] = {}
@@ -258,6 +261,16 @@ class Walk:
             yield
         finally:
             self.control, self.alone = held
+
+    @contextmanager
+    def assuming(self, known: frozenset[assumptions.Fact]) -> Iterator[None]:
+        """Go on where this is known of settings."""
+        held = self.assumed
+        self.assumed = held | known
+        try:
+            yield
+        finally:
+            self.assumed = held
 
     # What is noted
 

@@ -19,8 +19,8 @@ from hora.verify.job import Job, differences_path, stack_path, trace_path
 from hora.verify.reference import Comparer, LastStep, Recorder
 
 
-def main(job_path: Path) -> NoReturn:
-    """Run the job's script on this worker, and end as it does."""
+def main(job_path: Path) -> int:
+    """Run the job's script on this worker; returns the script's exit status."""
     job = Job.read(job_path)
     directory = Path(job.directory)
     rank = int(os.environ.get("RANK", "0"))
@@ -44,7 +44,7 @@ def main(job_path: Path) -> NoReturn:
     trace.close()
     if ended.error is not None:
         print(ended.error, file=sys.stderr)
-    _leave(ended.status)
+    return ended.status
 
 
 def _leave(status: int) -> NoReturn:
@@ -58,4 +58,4 @@ def _leave(status: int) -> NoReturn:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    _leave(main(Path(sys.argv[1])))
