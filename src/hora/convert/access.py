@@ -31,6 +31,7 @@ from hora.convert.values import (
     Positions,
     Rank,
     Shape,
+    Shuffled,
     Start,
     Stream,
     Super,
@@ -143,7 +144,7 @@ def attribute(walk: Walk, receiver: Value, name: str, node: ast.AST) -> Value:
 
 def is_plain(thing: Thing) -> bool:
     """Whether a thing's attributes are those of tensors and numbers."""
-    return isinstance(thing, Batch | Shape | Constant | Positions | Start | Rank)
+    return isinstance(thing, Batch | Shape | Constant | Positions | Shuffled | Start | Rank)
 
 
 def _attribute_of(walk: Walk, thing: Thing, name: str, node: ast.AST) -> Value:

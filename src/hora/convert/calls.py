@@ -136,6 +136,7 @@ def _call_instance(walk: Walk, thing: Instance, arguments: Arguments) -> Value:
         result = method(walk, thing, name, arguments.node, arguments.values, arguments.keywords)
         if result is not None:
             walk.facts.used.setdefault(thing, []).append(walk.place)
+            walk.facts.answers.setdefault(thing, set()).add(result)
             return result
     if networks.is_module(thing):
         return networks.forward(walk, thing, arguments)
@@ -210,6 +211,8 @@ def construct(walk: Walk, cls: Class, arguments: Arguments) -> Value:
     made = library.derived(walk, cls, arguments)
     if made is not None:
         return made
+    if walk.is_represented(cls):
+        return UNKNOWN
     instance = Instance(arguments.node, walk.context, cls)
     walk.state.forget(instance)
     walk.facts.made.setdefault(instance, walk.place)

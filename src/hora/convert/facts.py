@@ -123,6 +123,8 @@ class Facts:
     used: dict[Thing, list[Place]] = field(default_factory=dict)
     changed: list[tuple[Thing, str, ast.AST, Context]] = field(default_factory=list)
     noise: dict[tuple[ast.AST, Context], Place] = field(default_factory=dict)
+    answers: dict[Thing, set[Value]] = field(default_factory=dict)
+    partners: dict[tuple[ast.Subscript, Context], Place] = field(default_factory=dict)
     seeded: list[ast.AST] = field(default_factory=list)
 
     def reach(self, statement: ast.stmt, place: Place) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from hora.convert.program import Program
+from hora.convert.representatives import represented
 from hora.convert.source import Source
 from hora.convert.values import Foreign, Loader, Made, Method, ordered
 from hora.convert.walk import Walk
@@ -81,7 +82,9 @@ def follow(
     work = work or Work()
 
     def walked(full: Container[object] = ()) -> Program:
-        return Program(source, Walk(source, sized, full, optimizers, sizes, edited, work).run(), whole)
+        program = Program(source, Walk(source, sized, full, optimizers, sizes, edited, work).run(), whole)
+        work.represented |= {(program.home(cls).path, cls.name) for cls in represented(program)}
+        return program
 
     if learned is not None:
         sources = (source, *(edited or {}).values())

@@ -289,8 +289,8 @@ def method(walk: Walk, thing: Method, arguments: Arguments) -> Value:
         return containers.method(walk, receiver, name, arguments)
     if isinstance(receiver, Scaler) and name == "scale" and arguments.values:
         return arguments.values[0]
-    if isinstance(receiver, Loader) and name == "total":
-        return runtime.total(walk, arguments)
+    if isinstance(receiver, Loader) and name in ("total", "gather"):
+        return runtime.of_loader(walk, name, arguments)
     if isinstance(receiver, Optimizer | Scaler | Scheduler):
         return _trains(walk, receiver, name, arguments)
     if isinstance(receiver, Generator):

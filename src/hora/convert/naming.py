@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from hora.convert.facts import Place
 from hora.convert.program import Program
-from hora.convert.values import Frame, Instance, Made, Thing, Value, plain
+from hora.convert.values import Constant, Frame, Instance, Loader, Made, Thing, Value, plain
 
 
 def cover(
@@ -63,8 +63,11 @@ def expression(
     """
     wanted = frozenset(plain(thing) for thing in things)
 
+    # Where batches have come from a loader, a name that may be None is not.
+    beside = {Constant(None, "NoneType")} if all(isinstance(thing, Loader) for thing in things) else set()
+
     def fits(value: Value | None) -> bool:
-        return value is not None and frozenset(plain(thing) for thing in value.things) == wanted
+        return value is not None and frozenset(plain(thing) for thing in value.things) - beside == wanted
 
     for node in (inner for outer in near for inner in ast.walk(outer)):
         if isinstance(node, ast.Name | ast.Attribute | ast.Subscript) and isinstance(node.ctx, ast.Load):

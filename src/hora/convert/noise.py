@@ -45,16 +45,49 @@ def draws(program: Program, training: frozenset[ast.AST]) -> Iterator[Noise]:
     training
         The loops over training batches.
     """
-    for (node, _), place in sorted(program.facts.noise.items(), key=lambda item: getattr(item[0][0], "lineno", 0)):
-        if not isinstance(node, ast.Call) or not streams(program, node) & {"torch", "numpy"}:
-            continue
-        loops = {loop for loop, context in place.loops if context == place.context}
-        if not training & loops or _parted(program, node):
-            continue
+    for node, places in _in_order(program):
+        within = [place for place in places if training & {loop for loop, at in place.loops if at == place.context}]
+        noise = _noise(program, node, within[:1]) if within and not _shuffles(node) else None
+        if noise is not None:
+            yield noise
+
+
+def shuffles(program: Program, training: frozenset[ast.AST]) -> Iterator[Noise]:
+    """Give the draws that put the samples of the slice in another order, likewise; also those in a function called."""
+    for node, places in _in_order(program):
+        everywhere = all(training & {loop for loop, _ in place.loops} for place in places)
+        noise = _noise(program, node, places) if everywhere and _shuffles(node) else None
+        if noise is not None:
+            yield noise
+
+
+def _in_order(program: Program) -> list[tuple[ast.Call, list[Place]]]:
+    """Give the calls that draw, in the order of their lines, with the ways that lead there."""
+    found: dict[ast.Call, list[Place]] = {}
+    for (node, _), place in program.facts.noise.items():
+        if isinstance(node, ast.Call):
+            found.setdefault(node, []).append(place)
+    return sorted(found.items(), key=lambda item: item[0].lineno)
+
+
+def _noise(program: Program, node: ast.Call, places: list[Place]) -> Noise | None:
+    """Give a draw, where on each of these ways it is as large as the slice of one dealt loader's batch."""
+    if not streams(program, node) & {"torch", "numpy"} or _parted(program, node):
+        return None
+    found: set[tuple[ast.expr, str]] = set()
+    for place in places:
         counts = list(_counts(program, node, place))
         loader = _loader(program, counts[0], place) if len(counts) == 1 else None
-        if loader is not None:
-            yield Noise(node, counts[0], loader)
+        if loader is None:
+            return None
+        found.add((counts[0], loader))
+    (only, *others) = found
+    return None if others else Noise(node, *only)
+
+
+def _shuffles(node: ast.AST) -> bool:
+    """Whether a draw puts samples in another order."""
+    return isinstance(node, ast.Call) and getattr(node.func, "attr", getattr(node.func, "id", "")) == "randperm"
 
 
 def _parted(program: Program, node: ast.Call) -> bool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from hora.convert import access, shapes
 from hora.convert.arguments import Arguments
 from hora.convert.spread import ALIKE, ENTRIES, ZERO, Kind, Spread, mixed, own
-from hora.convert.values import RANDOM, UNKNOWN, Generator, Positions, Value, of, tensor
+from hora.convert.values import RANDOM, UNKNOWN, Generator, Positions, Shuffled, Value, of, tensor
 
 if TYPE_CHECKING:
     from hora.convert.walk import Walk
@@ -65,6 +65,8 @@ def call(walk: Walk, name: str, arguments: Arguments) -> Value | None:
     if name.startswith("torch.") and name.count(".") == 1 and last in SIZED:
         if last == "arange" and any(walk.state.deep_spread(value).kind is Kind.COUNT for value in arguments.values):
             return _positions(walk, arguments)
+        if last == "randperm" and any(walk.state.deep_spread(value).kind is Kind.COUNT for value in arguments.values):
+            return _shuffled(walk, arguments)
         return tensor(_torch(walk, last, arguments))
     if name.startswith("torch.cuda.") and last in ("FloatTensor", "LongTensor", "DoubleTensor"):
         return tensor(_torch(walk, "Tensor", arguments))
@@ -103,10 +105,6 @@ def _torch(walk: Walk, name: str, arguments: Arguments) -> Spread:
     size = arguments.get(-1, "size")
     if name == "randint" and size is None:
         sizes = arguments.values[-1:]
-    if name == "randperm" and any(walk.state.deep_spread(value).kind is Kind.COUNT for value in arguments.values):
-        spread = walk.state.deep_spread(arguments.values[0])
-        why = own("HR305", "the samples of the batch are shuffled among themselves", node)
-        return Spread(Kind.MIXED, spread.loaders, why=why.why)
     if name in ("full",) and arguments.values:
         sizes = arguments.values[:1]
     return shapes.made(walk, sizes if size is None else (size,), node, content)
@@ -117,6 +115,14 @@ def _positions(walk: Walk, arguments: Arguments) -> Value:
     parts = tuple(walk.state.deep_spread(value) for value in arguments.values)
     message = "places within a worker's slice are used as if they were places in the batch"
     return Value(mixed("HR305", message, arguments.node, *parts), frozenset({Positions()}), number=True)
+
+
+def _shuffled(walk: Walk, arguments: Arguments) -> Value:
+    """Give the places of a slice's samples in another order: the partners of each are among the batch's."""
+    walk.facts.noise[arguments.node, walk.context] = walk.place
+    parts = tuple(walk.state.deep_spread(value) for value in arguments.values)
+    message = "the samples of the batch are shuffled among themselves"
+    return Value(mixed("HR305", message, arguments.node, *parts), frozenset({Shuffled()}), number=True)
 
 
 def _content(walk: Walk, arguments: Arguments) -> Spread:

@@ -56,11 +56,15 @@ def _allreduce(walk: Walk, value: Value, arguments: Arguments) -> Value:
     return Value(number=value.number)
 
 
-def total(walk: Walk, arguments: Arguments) -> Value:
-    """Give what all workers count together."""
+def of_loader(walk: Walk, name: str, arguments: Arguments) -> Value:
+    """Give what all workers count together, or the entries of all samples of the batch."""
     value = arguments.values[0] if arguments.values else UNKNOWN
     spread = walk.state.deep_spread(value)
     walk.happen("collective", arguments.node)
+    if name == "gather":
+        whole = spread.kind is Kind.ROWS and spread.axis == 0
+        message = f"what is {spread.kind.value} is gathered"
+        return UNKNOWN if whole else tensor(mixed("HR305", message, arguments.node, spread))
     if spread.local and spread.kind not in (Kind.COUNT, Kind.SUM):
         return tensor(mixed("HR304", f"what is {spread.kind.value} is counted", arguments.node, spread))
     return Value(number=value.number)

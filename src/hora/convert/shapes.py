@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from hora.convert import access
 from hora.convert.arguments import Arguments, literal
 from hora.convert.spread import ALIKE, ENTRIES, Kind, Reason, Spread, mixed, spoiled
-from hora.convert.values import Box, Shape, Start, Stream, Value, of, tensor
+from hora.convert.values import Box, Shape, Shuffled, Start, Stream, Value, of, tensor
 
 if TYPE_CHECKING:
     from hora.convert.walk import Walk
@@ -97,10 +97,18 @@ def subscript(walk: Walk, receiver: Value, node: ast.Subscript, index: Value) ->
         if not spread.local and inside.kind in (*ENTRIES, Kind.MIXED):
             return tensor(replace(inside, axis=0 if inside.kind is not Kind.MIXED else None))
         return Value(spread, number=receiver.number) if spread.local else access.tinted(receiver, inside)
+    if spread.kind is Kind.ROWS and spread.axis == 0 and _partners(index):
+        walk.state.trace.note(walk.facts.partners, (node, walk.context), walk.place)
     if inside.kind in (Kind.MIXED, Kind.OWN):
         return tensor(spoiled(spread, inside))
     indices = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
     return tensor(_picked(walk, spread, inside, indices, node))
+
+
+def _partners(index: Value) -> bool:
+    """Whether an index takes another sample for each, by the first of its places."""
+    several = index.items if index.items is not None else (index,)
+    return [Shuffled() in one.things for one in several] == [place == 0 for place, _ in enumerate(several)]
 
 
 def _own_slice(walk: Walk, node: ast.Slice) -> Spread | None:

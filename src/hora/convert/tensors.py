@@ -11,7 +11,7 @@ from hora.convert.along import picked
 from hora.convert.arguments import Arguments, literal
 from hora.convert.spread import ALIKE, ENTRIES, Kind, Spread, mixed, nonlinear, text
 from hora.convert.spread import join as join_spreads
-from hora.convert.values import NUMBER, Batch, Constant, Loader, Positions, Shape, Stream, Value, of, tensor
+from hora.convert.values import NUMBER, Batch, Constant, Loader, Positions, Shape, Shuffled, Stream, Value, of, tensor
 
 if TYPE_CHECKING:
     from hora.convert.walk import Walk
@@ -97,7 +97,7 @@ def method(walk: Walk, arguments: Arguments, receiver: Value, name: str) -> Valu
     ):
         return _handed(walk, arguments, receiver, name)
     result = operation(walk, name, (receiver, *arguments.values), arguments)
-    if (batch or Positions() in receiver.things) and name in KEEP:
+    if (batch or receiver.things & {Positions(), Shuffled()}) and name in KEEP:
         result = replace(result, things=receiver.things)
     if name.endswith("_") and not name.endswith("__") and result.spread != receiver.spread:
         if isinstance(node.func.value, ast.Name | ast.Attribute):

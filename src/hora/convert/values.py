@@ -215,6 +215,11 @@ class Positions(Thing):
 
 
 @dataclass(frozen=True)
+class Shuffled(Thing):
+    """The places of a slice's samples in another order: each sample's partner, of the slice alone."""
+
+
+@dataclass(frozen=True)
 class Start(Thing):
     """Where the worker's slice begins in the global batch."""
 

@@ -26,6 +26,7 @@ from hora.convert.values import (
     RANDOM,
     UNKNOWN,
     Batch,
+    Class,
     Constant,
     Context,
     Frame,
@@ -193,6 +194,15 @@ class Walk:
             frame = self.outer[frame]
         return frame
 
+    def is_represented(self, cls: Class) -> bool:
+        """Whether a class is not followed again, as another that does the same is."""
+        if not self.work.represented:
+            return False
+        frame = cls.frame
+        while frame in self.outer:
+            frame = self.outer[frame]
+        return (self.files.get(frame), cls.node.name) in self.work.represented
+
     def load(self, name: str, level: int) -> Package | None:
         """Follow a module of the script's own, once; None where it is not one."""
         self.state.trace.lose()
@@ -340,7 +350,7 @@ class Walk:
         """Give an attribute of a loader."""
         if name == "weight" and loader.dealt:
             return Value(Spread(Kind.WEIGHT, frozenset({loader})), number=True)
-        if name == "total" and loader.dealt:
+        if name in ("total", "gather") and loader.dealt:
             return Value(things=frozenset({Method(loader, name)}))
         if name == "batch_size":
             return Value(sized=True, number=True)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import ast
 from collections import Counter
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from hora.convert.finding import Finding
 from hora.convert.source import Source
 
-LIMIT = 400_000
+LIMIT = 1_000_000
 """Expressions that are followed for one answer; a script of a few hundred lines takes some tens of thousands."""
 
 
@@ -39,11 +40,14 @@ class Work:
         How many were followed.
     by
         How many of them in each function or module, in the last walk.
+    represented
+        The classes, by file and name, that are not followed again: others that are do the same.
     """
 
     limit: int = LIMIT
     done: int = 0
     by: Counter[ast.AST] = field(default_factory=Counter)
+    represented: set[tuple[Path, str]] = field(default_factory=set)
 
     def spend(self, function: ast.AST) -> bool:
         """Note that an expression of a function is followed; False where there are more than the limit."""

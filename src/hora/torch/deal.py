@@ -22,6 +22,7 @@ from torch.utils.data.distributed import DistributedSampler
 from hora.errors import HoraError
 from hora.torch import heartbeat
 from hora.torch.exchange import agree
+from hora.torch.gathering import allgather
 from hora.torch.objects import broadcast_object
 from hora.torch.reducing import allreduce
 from hora.torch.stream import Stream, derive, generator_states, peek_seeds, set_generator_states
@@ -268,6 +269,32 @@ def _dealt_class(plain: type[DataLoader[Any]]) -> type[DataLoader[Any]]:
                 The same on all workers; `count` itself for one worker. Every worker calls it.
             """
             return allreduce(count * bool(self.weight), op=Sum) if current().size > 1 else count
+
+        def gather(self, entries: torch.Tensor) -> torch.Tensor:
+            """Put together the entries of all samples of the batch that was handed out last, in the batch's order.
+
+            What takes a sample's partner from anywhere in the batch (mixup, shuffled labels) finds it there.
+
+            Parameters
+            ----------
+            entries
+                One entry along the first axis for each sample of the slice.
+
+            Returns
+            -------
+            torch.Tensor
+                One entry for each sample of the global batch, the same on all workers; `entries` itself for one worker.
+                Gradients go back to the workers that the entries came from. Every worker calls it.
+            """
+            size = current().size
+            if size == 1:
+                return entries
+            # A worker without samples of its own has borrowed the whole batch.
+            own = entries[: len(entries) * bool(self.weight)]
+            if own.requires_grad:
+                # allgather() averages gradients, as Horovod's does; the losses of all workers add up in these.
+                own.register_hook(lambda grad: grad * size)
+            return allgather(own)
 
         def __iter__(self) -> _DealtIterator:
             sampler: DealtBatchSampler = self.batch_sampler

@@ -70,7 +70,7 @@ REFUSING = cast(
         hr311, hr901, hr902, hr903, hr904, hr905, hr908,
     ),
 )  # fmt: skip
-"""Rules that mend nothing yet: where one of them refuses a script, no other can help it."""
+"""Rules that refuse: where one of them does, no other can help the script. One of them may mend what it finds later."""
 
 MENDING = cast(
     "tuple[tuple[Rule, ...], ...]",
@@ -78,7 +78,7 @@ MENDING = cast(
         (hr103,),
         (hr101, hr201, hr301, hr401),
         (hr205,),
-        (hr102, hr206, hr302, hr303, hr304, hr309, hr502, hr503),
+        (hr102, hr206, hr302, hr303, hr304, hr305, hr309, hr502, hr503),
         (hr601,),
         (hr603,),
         (hr602,),
@@ -93,5 +93,5 @@ The last speak of what is left when nothing more can be mended.
 NOTING = cast("tuple[Rule, ...]", (hr208, hr310, hr501))
 """Rules that only say what the reader should know."""
 
-RULES = tuple(sorted((*GATES, *REFUSING, *chain(*MENDING), *NOTING), key=lambda rule: rule.CODE))
+RULES = tuple(sorted({*GATES, *REFUSING, *chain(*MENDING), *NOTING}, key=lambda rule: rule.CODE))
 """All rules, by their codes."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from hora.convert import partners
 from hora.convert.finding import Finding
-from hora.convert.losses import refusals
+from hora.convert.losses import broken
 from hora.convert.program import Program
 
 CODE = "HR305"
@@ -12,5 +13,13 @@ WHY = "A contrastive loss over 2 slices of 128 has not the negatives of a batch 
 
 
 def detect(program: Program) -> list[Finding]:
-    """Find losses that couple the samples of a batch."""
-    return refusals(program, CODE)
+    """Find losses that couple the samples of a batch; where each meets one other, that one is found for it."""
+    found = [one for one in (broken(program, backward) for backward in program.backwards) if one and one[0] == CODE]
+    shuffles = partners.draws(program)
+    refused = [program.finding(CODE, node, message, None) for _, message, node in found]
+    others = [one for one, (_, _, node) in zip(refused, found, strict=True) if node not in shuffles]
+    if len(others) == len(refused) or others:
+        return list(dict.fromkeys(refused))
+    if partners.awaits_dealing(program):
+        return []
+    return partners.mended(program, CODE) or list(dict.fromkeys(refused))
