@@ -234,7 +234,9 @@ def inline(walk: Walk, function: Function, node: ast.AST, args: tuple[Value, ...
     """Follow a function with its arguments and give what it returns."""
     if len(walk.context) >= DEPTH or walk.running.count(function.node) >= (2 if function.bound is not None else 1):
         if function.bound is not None and networks.is_module(function.bound):
-            return networks.combined(walk, args, node)
+            whole = networks.combined(walk, args, node)
+            count = _returned(function.node)
+            return whole if count is None else Value(items=(whole,) * count)
         spreads = [spread for value in args if (spread := walk.state.deep_spread(value)).local]
         return (
             tensor(mixed("HR908", "a function that calls itself is not followed", node, *spreads))
@@ -270,6 +272,13 @@ def inline(walk: Walk, function: Function, node: ast.AST, args: tuple[Value, ...
         visit.own(frame)
         walk.recalled[function, context] = Recalled(key, visit, before, walk.state.copy().cells, result, drawn)
     return result
+
+
+def _returned(node: ast.AST) -> int | None:
+    """Give how many values a function returns side by side; None where that is one, or differs."""
+    ends = [one.value for one in ast.walk(node) if isinstance(one, ast.Return)]
+    counts = {len(end.elts) if isinstance(end, ast.Tuple) else None for end in ends}
+    return counts.pop() if len(counts) == 1 else None
 
 
 def _body(

@@ -87,6 +87,8 @@ def call(walk: Walk, name: str, arguments: Arguments) -> Value:
         return arguments.values[0]
     if name == names.PARALLEL and arguments.values:
         return replace(arguments.values[0], things=arguments.values[0].things | {Parallel()})
+    if name.startswith("torch.utils.checkpoint") and arguments.values:
+        return _recomputed(walk, last, arguments)
     if name in names.SPREADERS and arguments.values:
         return _spread_out(walk, last, arguments)
     if name.startswith("torch.nn.") and last[:1].isupper() and name.count(".") == 2:
@@ -213,6 +215,17 @@ def _torch(walk: Walk, name: str, last: str, arguments: Arguments) -> Value:
     if last in ("no_grad", "enable_grad", "set_grad_enabled", "inference_mode", "autocast", "set_num_threads"):
         return UNKNOWN
     return tensors.operation(walk, last, arguments.values, arguments)
+
+
+def _recomputed(walk: Walk, name: str, arguments: Arguments) -> Value:
+    """Give what a function gives whose activations are computed anew in the backward pass."""
+    function, *given = arguments.values
+    if name == "checkpoint" and not given:
+        return function
+    inner = Arguments(arguments.node, tuple(given[-1:] if name == "checkpoint_sequential" else given))
+    if not function.things:
+        return calls.not_followed(walk, inner, f"a function handed to {name}")
+    return either(calls.call_thing(walk, thing, inner) for thing in ordered(function.things))
 
 
 def _spread_out(walk: Walk, name: str, arguments: Arguments) -> Value:

@@ -48,12 +48,15 @@ def draws(program: Program, training: frozenset[ast.AST]) -> Iterator[Noise]:
     for node, places in _in_order(program):
         within = [place for place in places if training & {loop for loop, at in place.loops if at == place.context}]
         noise = _noise(program, node, within[:1]) if within and not _shuffles(node) else None
-        if noise is not None:
+        if noise is not None and _dealt(program, noise.count):
             yield noise
 
 
 def shuffles(program: Program, training: frozenset[ast.AST]) -> Iterator[Noise]:
-    """Give the draws that put the samples of the slice in another order, likewise; also those in a function called."""
+    """Give the draws that put the samples of the slice in another order, likewise.
+
+    Also those in functions that the loops call, and those whose loader is not dealt yet.
+    """
     for node, places in _in_order(program):
         everywhere = all(training & {loop for loop, _ in place.loops} for place in places)
         noise = _noise(program, node, places) if everywhere and _shuffles(node) else None
@@ -71,7 +74,7 @@ def _in_order(program: Program) -> list[tuple[ast.Call, list[Place]]]:
 
 
 def _noise(program: Program, node: ast.Call, places: list[Place]) -> Noise | None:
-    """Give a draw, where on each of these ways it is as large as the slice of one dealt loader's batch."""
+    """Give a draw, where on each of these ways it is as large as the slice of one loader's batch."""
     if not streams(program, node) & {"torch", "numpy"} or _parted(program, node):
         return None
     found: set[tuple[ast.expr, str]] = set()
@@ -83,6 +86,11 @@ def _noise(program: Program, node: ast.Call, places: list[Place]) -> Noise | Non
         found.add((counts[0], loader))
     (only, *others) = found
     return None if others else Noise(node, *only)
+
+
+def _dealt(program: Program, count: ast.expr) -> bool:
+    """Whether what is counted are samples of dealt loaders."""
+    return all(loader.dealt for value in program.values(count) for loader in loaders_of(value.spread))
 
 
 def _shuffles(node: ast.AST) -> bool:
@@ -108,10 +116,10 @@ def _counts(program: Program, node: ast.Call, place: Place) -> Iterator[ast.expr
 
 
 def _loader(program: Program, count: ast.expr, place: Place) -> str | None:
-    """Give the expression that names the loader whose samples are counted, where it is dealt."""
+    """Give the expression that names the loader whose samples are counted."""
     value = program.value(count, place.context)
     loaders = loaders_of(value.spread) if value is not None else frozenset()
-    if not loaders or not all(loader.dealt for loader in loaders):
+    if not loaders:
         return None
     loops = [one for draw in program.facts.draws.values() if draw.loaders & loaders for one in (batch_loop(draw),)]
     near = [one.iter for one in loops if isinstance(one, ast.For)][:1]

@@ -10,12 +10,7 @@ from hora.convert.finding import Finding
 from hora.convert.metrics import loaders_of
 from hora.convert.naming import expression
 from hora.convert.program import Program
-from hora.convert.values import Shuffled, plain
-
-
-def awaits_dealing(program: Program) -> bool:
-    """Whether some training loader is not dealt yet, so that there is no slice to find partners for."""
-    return not program.training_loaders <= {plain(one) for one in program.dealt}
+from hora.convert.values import Shuffled
 
 
 def draws(program: Program) -> frozenset[ast.AST]:
@@ -29,7 +24,7 @@ def mended(program: Program, code: str) -> list[Finding]:
     Parameters
     ----------
     program
-        The script, its loaders dealt.
+        The script.
     code
         The rule that asks for it.
     """

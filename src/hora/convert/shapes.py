@@ -9,17 +9,20 @@ from typing import TYPE_CHECKING
 from hora.convert import access
 from hora.convert.arguments import Arguments, literal
 from hora.convert.spread import ALIKE, ENTRIES, Kind, Reason, Spread, mixed, spoiled
-from hora.convert.values import Box, Shape, Shuffled, Start, Stream, Value, of, tensor
+from hora.convert.values import Box, Constant, Shape, Shuffled, Start, Stream, Value, of, tensor
 
 if TYPE_CHECKING:
     from hora.convert.walk import Walk
+
+ANYWHERE = 1000
+"""Stands for an axis that is not known."""
 
 
 def split(walk: Walk, spread: Spread, values: tuple[Value, ...], arguments: Arguments) -> Value:
     """Give the parts of a tensor, cut along an axis."""
     name = getattr(arguments.node.func, "attr", "split()")
     axes = axes_of(axis_of(values, arguments, 1 if name == "unbind" else 2)) or frozenset({0})
-    if (spread.axis or 0) in axes:
+    if among(spread.axis, axes):
         part = tensor(mixed("HR305", f"{name}() takes the samples of the batch apart", arguments.node, spread))
     else:
         part = tensor(replace(spread, axis=None) if name == "unbind" else spread)
@@ -159,14 +162,23 @@ def axis_of(values: tuple[Value, ...], arguments: Arguments, position: int = 1) 
 
 
 def axes_of(value: Value | None) -> frozenset[int] | None:
-    """Give the axes that are meant; None for all of them."""
-    if value is None or (literal(value) is None and value.items is None and value.things):
+    """Give the axes that are meant, `ANYWHERE` among them for one that is not known; None for all of them.
+
+    Counted from the end, the last two are taken to be no axis of samples: before them may come that axis or others.
+    """
+    if value is None or value.things == {Constant(None, "NoneType")}:
         return None
-    if value.items is not None:
-        found = [literal(one) for one in value.items]
-        return frozenset(one for one in found if isinstance(one, int)) or None
-    at = literal(value)
-    return frozenset({at}) if isinstance(at, int) and not isinstance(at, bool) else frozenset({-1})
+    held = [one for one in value.things if isinstance(one, Constant)]
+    several = value.items if value.items is not None else [of(one) for one in held] if held else [value]
+    found = [literal(one) for one in several]
+    known = {one for one in found if isinstance(one, int) and not isinstance(one, bool)}
+    unread = len(held) < len(value.things) or not found or any(one not in known or one < -2 for one in found)
+    return frozenset(known | {ANYWHERE} if unread else known)
+
+
+def among(axis: int | None, axes: frozenset[int]) -> bool:
+    """Whether the axis of samples may be among these."""
+    return (axis or 0) in axes or ANYWHERE in axes
 
 
 def dimension(shape: Value, index: Value, node: ast.AST) -> Value:

@@ -231,7 +231,7 @@ def _entrywise(
         return replace(spread, axis=spread.axis + 1 if at <= spread.axis else spread.axis)
     if name in ("roll", "flip", "fliplr", "flipud") and spread.kind in ENTRIES:
         axes = shapes.axes_of(values[-1] if name == "flip" else shapes.axis_of(values, arguments, 2))
-        if axes is None or (spread.axis or 0) in axes:
+        if axes is None or shapes.among(spread.axis, axes):
             return mixed("HR305", f"{name}() moves the samples of the batch past each other", node, spread)
         return spread
     if name in ("stack", "broadcast_tensors"):
@@ -283,7 +283,7 @@ def _along(
         if name in ("topk", "sort", "argsort") and not spread.flat:
             return spread
         return mixed("HR305", f"{name}() over the whole batch", node, spread)
-    if (spread.axis or 0) in axes or (spread.flat and -1 in axes and name in ("topk", "sort", "argsort", "cumsum")):
+    if shapes.among(spread.axis, axes) or (spread.flat and -1 in axes and name in ("topk", "sort", "argsort", "cumsum")):
         return mixed("HR305", f"{name}() along the axis of the samples", node, spread)
     return spread
 
@@ -293,9 +293,9 @@ def reduction(value: Value, spread: Spread, name: str, axis: Value | None, node:
     if spread.kind not in ENTRIES:
         return Value(ALIKE if spread.kind is Kind.ZERO else spread, number=value.number)
     axes = shapes.axes_of(axis)
-    if axes is not None and (spread.axis or 0) not in axes:
+    if axes is not None and not shapes.among(spread.axis, axes):
         return Value(replace(spread, flat=bool(axes & {1, -1})), number=value.number)
-    if axes is not None and spread.axis is None:
+    if axes is not None and (spread.axis is None or spread.axis not in axes):
         return tensor(mixed("HR305", f"{name}() along an axis that may be that of the samples", node, spread))
     if name != "mean":
         return Value(Spread(Kind.SUM, spread.loaders), number=value.number)

@@ -12,7 +12,7 @@ from hora.convert.naming import cover, expression
 from hora.convert.networks import is_module
 from hora.convert.program import Program
 from hora.convert.runtime import NAME
-from hora.convert.values import Instance, Loader, Made, Module, Optimizer, Thing, Weights, plain
+from hora.convert.values import Context, Instance, Loader, Made, Module, Optimizer, Thing, Weights, plain
 
 CODE = "HR302"
 TITLE = "all workers start equal"
@@ -21,18 +21,21 @@ WHY = "Averaged gradients keep equal models equal and different ones different: 
 
 def detect(program: Program) -> list[Finding]:
     """Find networks and optimizers that train without a common start."""
-    groups: dict[ast.stmt, list[frozenset[Thing]]] = {}
+    groups: dict[ast.stmt, dict[Context, list[frozenset[Thing]]]] = {}
     findings: list[Finding] = []
     for call in program.calls_of(f"{NAME}.DistributedOptimizer"):
         optimizers = _plain(call)
         if optimizers and all(program.facts.trained_by(one) for one in optimizers if isinstance(one, Optimizer)):
-            anchor = _bound_at(program, call, optimizers)
-            if anchor is None:
+            bound = _bound_at(program, call, optimizers)
+            if bound is None:
                 findings.append(program.finding(CODE, call.node, "the optimizer has no name to broadcast it by", None))
             else:
-                groups.setdefault(_last(program, anchor), []).append(optimizers)
-    for anchor, choices in groups.items():
-        findings += _start_equal(program, anchor, choices)
+                anchor, context = bound
+                groups.setdefault(_last(program, anchor), {}).setdefault(context, []).append(optimizers)
+    for anchor, ways in groups.items():
+        # A function that is called twice is edited once: with what each of its calls asks for.
+        found = [_start_equal(program, anchor, context, choices) for context, choices in ways.items()]
+        findings += next((one for one in found if any(finding.refusal for finding in one)), found[0])
     return findings + _drawn_again(program)
 
 
@@ -41,15 +44,17 @@ def _plain(call: Call) -> frozenset[Thing]:
     return frozenset(plain(thing) for thing in call.result.things if isinstance(thing, Optimizer))
 
 
-def _start_equal(program: Program, anchor: ast.stmt, choices: list[frozenset[Thing]]) -> list[Finding]:
-    """Send out what is trained, after the statement that completes it."""
-    place = next(iter(program.places(anchor)))
+def _start_equal(
+    program: Program, anchor: ast.stmt, context: Context, choices: list[frozenset[Thing]]
+) -> list[Finding]:
+    """Send out what is trained on one way that leads to the statement that completes it, after that statement."""
+    place = next(one for one in program.places(anchor) if one.context == context)
     optimizers = [one for choice in choices for one in choice if isinstance(one, Optimizer)]
     sites = sorted((one.site for one in optimizers), key=lambda node: getattr(node, "lineno", 0))
     near = sites[0]
     sent = _sent(program)
     networks = frozenset(program.root(module) for one in optimizers for module in program.facts.trained_by(one))
-    missing = (networks | _beside(program, anchor)) - sent.keys()
+    missing = (networks | _beside(program, anchor, context)) - sent.keys()
     names = cover(program, missing, place, sites, anchor) if missing else []
     if names is None:
         return [program.finding(CODE, near, "a network that is trained has no name here to broadcast it by", None)]
@@ -77,19 +82,22 @@ def _sent(program: Program) -> dict[Thing, int]:
     return sent
 
 
-def _bound_at(program: Program, call: Call, optimizers: frozenset[Thing]) -> ast.stmt | None:
-    """Give the statement after which a wrapped optimizer has a name: in the script where it has one there in time."""
+def _bound_at(program: Program, call: Call, optimizers: frozenset[Thing]) -> tuple[ast.stmt, Context] | None:
+    """Give the statement after which a wrapped optimizer has a name: in the script where it has one there in time.
+
+    With it comes the way that leads there.
+    """
     node: ast.AST = call.node
     context = call.place.context
-    found: list[ast.stmt] = []
+    found: list[tuple[ast.stmt, Context]] = []
     while True:
         statement = program.statement(node)
         place = next((one for one in program.places(statement) if one.context == context), None)
         if place is not None and not isinstance(statement, ast.Return):
             if expression(program, optimizers, place, [node], statement):
-                found.append(statement)
+                found.append((statement, context))
         if not context or any(context[-1] in backward.place.context for backward in program.backwards):
-            return next((one for one in found if program.own(one)), found[0] if found else None)
+            return next((one for one in found if program.own(one[0])), found[0] if found else None)
         node, context = context[-1], context[:-1]
 
 
@@ -109,11 +117,10 @@ def _last(program: Program, anchor: ast.stmt) -> ast.stmt:
     return last
 
 
-def _beside(program: Program, anchor: ast.stmt) -> frozenset[Thing]:
+def _beside(program: Program, anchor: ast.stmt, context: Context) -> frozenset[Thing]:
     """Give the networks that are used beside those that are trained, and that each worker has drawn for itself."""
     loaded = {program.root(thing) for thing, how, _, _ in program.facts.changed if how == "loaded"}
     trained = {program.root(one) for modules in program.facts.trained.values() for one in modules}
-    context = next(iter(program.places(anchor))).context
     found: set[Thing] = set()
     for thing in program.facts.used:
         root = program.root(thing)

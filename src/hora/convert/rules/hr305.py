@@ -20,6 +20,4 @@ def detect(program: Program) -> list[Finding]:
     others = [one for one, (_, _, node) in zip(refused, found, strict=True) if node not in shuffles]
     if len(others) == len(refused) or others:
         return list(dict.fromkeys(refused))
-    if partners.awaits_dealing(program):
-        return []
     return partners.mended(program, CODE) or list(dict.fromkeys(refused))

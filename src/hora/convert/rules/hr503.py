@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 
-from hora.convert import noise
+from hora.convert import noise, partners
 from hora.convert.edits import insert_before, surround
 from hora.convert.finding import Finding
 from hora.convert.losses import refusals
@@ -31,8 +31,9 @@ def detect(program: Program) -> list[Finding]:
     if not program.facts.seeded:
         return findings
     together: dict[tuple[ast.stmt, str], ast.AST] = {}
+    shuffles = partners.draws(program)
     for (node, _), place in program.facts.noise.items():
-        if not training & {loop for loop, _ in place.loops} or noise.sent(program, node):
+        if not training & {loop for loop, _ in place.loops} or noise.sent(program, node) or node in shuffles:
             continue
         stream = next(iter(streams(program, node)), None)
         if stream is not None and seeded(program, stream, apart=True):
