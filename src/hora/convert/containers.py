@@ -89,6 +89,13 @@ def collected(walk: Walk, node: ast.ListComp | ast.SetComp | ast.GeneratorExp | 
     return Value(parted, frozenset({box}))
 
 
+def length(walk: Walk, box: Box) -> int | None:
+    """Give how many elements a list has, where each is known by its place."""
+    held = walk.state.held(box).keys()
+    whole = isinstance(box.site, ast.List) and held == {f"[{place}]" for place in range(len(held))}
+    return len(held) if whole else None
+
+
 def counter(walk: Walk, arguments: Arguments) -> Value:
     """Make a container of the library: one that counts holds zeros under every key."""
     box = Box(arguments.node, walk.context)
@@ -106,8 +113,10 @@ def method(walk: Walk, box: Box, name: str, arguments: Arguments) -> Value:
         value = arguments.values[-1]
         if value.number and value.spread.reducible:
             walk.escape(arguments.node, arguments.pairs[-1:], "is kept in a list")
-        walk.state.add(box, ANY, value)
-        walk.facts.bind(box, ANY, value)
+        count = length(walk, box) if name == "append" and not walk.loops else None
+        cell = ANY if count is None else f"[{count}]"
+        walk.state.add(box, cell, value)
+        walk.facts.bind(box, cell, value)
         return UNKNOWN
     if name in ("extend", "update") and arguments.all:
         for value in arguments.values:

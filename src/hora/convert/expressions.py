@@ -198,10 +198,13 @@ def _known(op: ast.cmpop, left: Value, right: Value) -> bool | None:
     if len(left.things) != 1 or len(right.things) != 1:
         return None
     (one,), (other,) = left.things, right.things
-    if isinstance(one, Constant) and isinstance(other, Constant) and one.type == other.type == "str":
+    if isinstance(one, Constant) and isinstance(other, Constant) and one.type == other.type and one.type in _COMPARED:
         if isinstance(op, ast.Eq | ast.NotEq):
             return (one.value == other.value) is isinstance(op, ast.Eq)
     return None
+
+
+_COMPARED = ("str", "int")
 
 
 def _decided(walk: Walk, sides: tuple[ast.expr, ...], values: tuple[Value, ...], node: ast.AST) -> Spread:

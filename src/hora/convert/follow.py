@@ -17,7 +17,6 @@ from hora.convert.values import Foreign, Loader, Made, Method, ordered
 from hora.convert.walk import Walk
 from hora.convert.work import Work
 
-
 Name: TypeAlias = tuple[Path, str, int]
 """A call as an edit elsewhere leaves it: its file, the function's text, and how many such calls come before it."""
 

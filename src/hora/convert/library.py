@@ -6,7 +6,19 @@ import ast
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hora.convert import access, assumptions, calls, containers, names, networks, python, randomness, runtime, shapes, tensors
+from hora.convert import (
+    access,
+    assumptions,
+    calls,
+    containers,
+    names,
+    networks,
+    python,
+    randomness,
+    runtime,
+    shapes,
+    tensors,
+)
 from hora.convert.arguments import Arguments
 from hora.convert.memory import either
 from hora.convert.spread import ALIKE, ENTRIES, ZERO, Kind, add, mixed, nonlinear, own

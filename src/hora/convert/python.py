@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hora.convert import access, assumptions, calls, choices, library
+from hora.convert import access, assumptions, calls, choices, containers, library
 from hora.convert.arguments import Arguments
 from hora.convert.memory import ANY, either
 from hora.convert.spread import ALIKE, ENTRIES, Kind, Spread, mixed, nonlinear, older, text
@@ -16,6 +16,7 @@ from hora.convert.values import (
     UNKNOWN,
     Batch,
     Box,
+    Constant,
     Function,
     Instance,
     Loader,
@@ -74,6 +75,10 @@ def _len(walk: Walk, arguments: Arguments, first: Value, spread: Spread) -> Valu
     if any(isinstance(thing, Batch) for thing in first.things):
         part = mixed("HR601", "len() of a batch whose fields are not told apart", arguments.node, spread)
         return tensor(part if spread.local else spread, number=True)
+    boxes = [thing for thing in first.things if isinstance(thing, Box)]
+    known = containers.length(walk, boxes[0]) if len(boxes) == len(first.things) == 1 else None
+    if known is not None and spread.alike:
+        return Value(things=frozenset({Constant(known, "int")}), number=True)
     if first.items is not None or any(not access.is_plain(thing) for thing in first.things):
         return Value(first.spread if first.spread.kind is Kind.OWN else ALIKE, number=True)
     if spread.kind in ENTRIES and spread.axis in (0, None) and Shape not in map(type, first.things):

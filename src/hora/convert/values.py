@@ -308,7 +308,9 @@ def join(left: Value, right: Value) -> Value:
     if left.items is not None and right.items is not None and len(left.items) == len(right.items):
         items = tuple(join(one, other) for one, other in zip(left.items, right.items, strict=True))
     things = left.things | right.things
-    if len(things) > 24:
+    # A number or tensor that nothing is known of may be any other than this constant.
+    either_unknown = (not left.things and left.items is None) or (not right.things and right.items is None)
+    if len(things) > 24 or either_unknown:
         things = frozenset(thing for thing in things if not isinstance(thing, Constant))
     return Value(
         spread=join_spreads(left.spread, right.spread),
