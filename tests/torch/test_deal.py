@@ -386,6 +386,46 @@ def test_a_total_counts_each_sample_of_the_global_batch_once(pool, dtype):
         assert pool.run(counted, 9, 4, dtype, size=size) == [[6, 22, 8]] * size
 
 
+def mixed_with_partners(length, batch_size, share):
+    """The gradients of each step in which each sample is mixed, before and inside the network, with its partner."""
+    torch.manual_seed(0)
+    inputs, first, last = (
+        torch.randn(length, 4).double(),
+        torch.nn.Linear(4, 5).double(),
+        torch.nn.Linear(5, 1).double(),
+    )
+    loader = hvd.deal(DataLoader(inputs, batch_size=batch_size))
+    optimizer = torch.optim.SGD([*first.parameters(), *last.parameters()], lr=0.1)
+    optimizer = hvd.DistributedOptimizer(optimizer)
+    found = []
+    for step, x in enumerate(loader):
+        samples = min(batch_size, length - step * batch_size)
+        order = torch.randperm(samples, generator=torch.Generator().manual_seed(step))
+        if share:
+            begin = samples * hvd.rank() // hvd.size() * bool(loader.weight)
+            order = order[begin : begin + len(x)]
+        hidden = torch.tanh(first(0.7 * x + 0.3 * loader.gather(x)[order]))
+        loss = last(0.6 * hidden + 0.4 * loader.gather(hidden)[order]).pow(2).mean()
+        optimizer.zero_grad()
+        (loss * loader.weight).backward()
+        optimizer.step()
+        found.append([one.grad.tolist() for one in (first.weight, first.bias, last.weight, last.bias)])
+    return found
+
+
+@pytest.mark.parametrize("size", [2, 3, 4])
+def test_partners_come_from_the_whole_batch_and_gradients_go_back_to_them(pool, size):
+    # The last batch has two samples: of three workers one borrows it, of four two do.
+    (alone,) = pool.run(mixed_with_partners, 14, 6, False, size=1)
+    for gradients in pool.run(mixed_with_partners, 14, 6, True, size=size):
+        for one, other in zip(alone, gradients, strict=True):
+            for expected, found in zip(one, other, strict=True):
+                exact = {"dtype": torch.float64}
+                torch.testing.assert_close(
+                    torch.tensor(found, **exact), torch.tensor(expected, **exact), rtol=0, atol=1e-14
+                )
+
+
 def gradients_of_a_mean_over_what_is_not_ignored(ignored):
     """The gradients of a step whose workers hold one, two and no targets that count, and the mean of their losses."""
     torch.manual_seed(0)

@@ -18,6 +18,9 @@ CASES = (
     "HR304/mask",
     "HR304/mean_of_picked",
     "HR304/weights_of_the_network",
+    "HR305/gradient_reversed",
+    "HR305/mixup",
+    "HR305/mixup_in_a_function",
     "HR309/closure",
     "HR309/whole_batch",
 )

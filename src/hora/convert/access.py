@@ -6,7 +6,7 @@ import ast
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hora.convert import assumptions, calls, choices, networks, shapes, tensors
+from hora.convert import assumptions, calls, choices, gradients, networks, shapes, tensors
 from hora.convert.arguments import literal
 from hora.convert.memory import ANY, either
 from hora.convert.spread import ALIKE, ENTRIES, Kind, Spread, mixed
@@ -164,7 +164,7 @@ def _attribute_of(walk: Walk, thing: Thing, name: str, node: ast.AST) -> Value:
         if member is not None:
             return _bound(walk, thing, member, node)
         if isinstance(thing, Class):
-            return UNKNOWN
+            return of(Method(thing, name)) if gradients.is_function(thing) and name == "apply" else UNKNOWN
     if isinstance(thing, Loader):
         return walk.loader_attribute(thing, name)
     if isinstance(thing, Parameters) and name in ("data", "grad"):

@@ -47,7 +47,11 @@ def declare(walk: Walk, arguments: Arguments) -> None:
     else:
         # Left out it is its default, which need not be among the choices.
         entries = [*listed.elts, given.get("default", ast.Constant(None))] if first.startswith("-") else listed.elts
-        constants = [Constant(one.value, type(one.value).__name__) for one in entries if isinstance(one, ast.Constant)]
+        constants = [
+            Constant(one.value, type(one.value).__name__)
+            for one in entries
+            if isinstance(one, ast.Constant) and isinstance(one.value, str | int | float | None)
+        ]
         choices = frozenset(constants) if len(constants) == len(entries) else None
     # An option that is declared twice may have been for another parser.
     again = name in walk.choices and walk.choices[name][0] is not arguments.node

@@ -37,10 +37,7 @@ def _public(walk: Walk, cells: Mapping[str, Value]) -> frozenset[object]:
     """Give the names that a module lists as its public ones."""
     listed = cells.get("__all__", UNKNOWN)
     return frozenset(
-        literal(one)
-        for thing in listed.things
-        if isinstance(thing, Box)
-        for one in walk.state.held(thing).values()
+        literal(one) for thing in listed.things if isinstance(thing, Box) for one in walk.state.held(thing).values()
     )
 
 

@@ -105,7 +105,7 @@ def follow(
 
 
 def learn(program: Program) -> Learned | None:
-    """Give what following a script brought to light; None where loaders that are made alike are used in different ways."""
+    """Give what following a script brought to light; None where loaders made alike are used in different ways."""
     full, names = _full(program), _names(program.sources)
     one, other = ({_way(loader, names) for loader in loaders} for loaders in (full, {*program.facts.loaders} - full))
     optimizers = {thing.site for thing in _used_as_optimizers(program)}

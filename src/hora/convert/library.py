@@ -11,6 +11,7 @@ from hora.convert import (
     assumptions,
     calls,
     containers,
+    gradients,
     names,
     networks,
     python,
@@ -312,6 +313,10 @@ def method(walk: Walk, thing: Method, arguments: Arguments) -> Value:
         return of(receiver)
     if isinstance(receiver, Box):
         return containers.method(walk, receiver, name, arguments)
+    if isinstance(receiver, Class):
+        return gradients.apply(walk, receiver, arguments)
+    if gradients.is_context(receiver):
+        return gradients.kept(walk, receiver, name, arguments)
     if isinstance(receiver, Scaler) and name == "scale" and arguments.values:
         return arguments.values[0]
     if isinstance(receiver, Loader) and name in ("total", "gather"):

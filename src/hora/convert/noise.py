@@ -138,11 +138,33 @@ def sliced(program: Program, drawn: Noise) -> list[Edit]:
         names = program.fresh("samples", "batch_samples"), program.fresh("first", "first_sample")
         # A worker without samples of its own has borrowed the whole batch, from its first sample on.
         start = f"{names[0]} * {hvd}.rank() // {hvd}.size() * bool({drawn.loader}.weight)"
-        edits.append(insert_before(source, statement, [f"{names[0]} = {total}", f"{names[1]} = {start}"]))
+        lines = [f"{names[0]} = {total}", f"{names[1]} = {start}"]
+        edits.append(insert_before(source, _before_choice(program, statement, drawn), lines))
     send = "broadcast" if streams(program, drawn.node) == {"torch"} else "broadcast_object"
     part = f", root_rank=0)[{names[1]} : {names[1]} + {count}]"
     edits.append(replace(source, drawn.count, names[0]))
     return [*edits, *surround(source, drawn.node, f"{hvd}.{send}(", part)]
+
+
+def _before_choice(program: Program, statement: ast.stmt, drawn: Noise) -> ast.stmt:
+    """Give the outermost ``if`` of which each branch draws as much, or the statement itself."""
+    text, first = ast.unparse(drawn.count), statement
+    names = {node.id for node in ast.walk(drawn.count) if isinstance(node, ast.Name)}
+    for outer in program.ancestors(statement):
+        stored = {one.id for one in ast.walk(outer) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store)}
+        if not isinstance(outer, ast.If) or names & stored:
+            break
+        if not all(_draws(program, branch, text) for branch in (outer.body, outer.orelse)):
+            break
+        first = outer
+    return first
+
+
+def _draws(program: Program, branch: list[ast.stmt], count: str) -> bool:
+    """Whether a branch draws as many random numbers as an expression counts."""
+    drawing = {node for node, _ in program.facts.noise}
+    nodes = (node for one in branch for node in ast.walk(one))
+    return any(node in drawing and count in map(ast.unparse, getattr(node, "args", ())) for node in nodes)
 
 
 def _given(program: Program, statement: ast.stmt, total: str) -> tuple[str, str] | None:

@@ -51,7 +51,7 @@ def call(walk: Walk, name: str, arguments: Arguments) -> Value:
         return handler(walk, arguments, first, spread)
     if name == "vars" and first.things and all(map(assumptions.is_options, first.things)):
         return first
-    if name in SILENT:
+    if name in SILENT or name.endswith(("Error", "Exception", "Warning")):
         return UNKNOWN
     if name in ("str", "repr", "format"):
         return tensor(text(spread, node))

@@ -1,7 +1,7 @@
 """One network for many: of those that a setting chooses among, one is followed for all that do the same.
 
 A script may name forty networks, of which a run trains one. What a conversion must do hangs on what a network gives and
-does besides. Once all were followed, one stands for those that differ in neither, and the walks after that leave them out.
+does besides. Once all were followed, one stands for those that differ in neither, and later walks leave them out.
 """
 
 from __future__ import annotations

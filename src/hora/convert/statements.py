@@ -161,7 +161,9 @@ def _if(walk: Walk, node: ast.If) -> bool:
     """Follow both ways of a branch, or the one that is always taken."""
     test = walk.value(node.test)
     truth = expressions.outcome(walk, node.test, test)
-    walk.judge(node, node.test, test)
+    if node.orelse or not all(isinstance(one, ast.Raise) for one in node.body):
+        # One worker that raises ends the job, as a failed assertion does.
+        walk.judge(node, node.test, test)
     before = walk.state
     ends: list[State | None] = []
     zero = WorkerZero() in test.things

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from hora.convert import calls, expressions, shapes
 from hora.convert.along import picked
 from hora.convert.arguments import Arguments, literal
-from hora.convert.spread import ALIKE, ENTRIES, Kind, Spread, mixed, nonlinear, text
+from hora.convert.spread import ALIKE, ENTRIES, ZERO, Kind, Spread, mixed, nonlinear, text
 from hora.convert.spread import join as join_spreads
 from hora.convert.values import NUMBER, Batch, Constant, Loader, Positions, Shape, Shuffled, Stream, Value, of, tensor
 
@@ -165,6 +165,8 @@ def operation(walk: Walk, name: str, values: tuple[Value, ...], arguments: Argum
             node.func.value if isinstance(node.func, ast.Attribute) and len(values) > len(node.args) else node.args[0]
         )
         return expressions.operate(walk, ARITHMETIC[bare], first, values[1], node, (target, node.args[-1]))
+    if bare == "zeros_like" and not spread.local:
+        return tensor(ZERO)
     if bare in ("neg", "negative"):
         return replace(first, things=frozenset())
     keywords = tuple(value for _, value in arguments.keywords)
@@ -208,6 +210,9 @@ def _entrywise(
             return mixed("HR305", f"{name}() adds up over the samples of the batch", node, *parts)
         if met > 1 or name in ("pdist", "corrcoef", "cov"):
             return mixed("HR305", f"{name}() lets each sample of the batch meet each other", node, *parts)
+    if name in ("index_add", "scatter_add") and spread.kind is Kind.ZERO and literal(values[1]) == 0:
+        whole = _entries(others, node, name)
+        return Spread(Kind.SUM, whole.loaders) if whole.kind in ENTRIES else whole
     taken = picked(name, values, spread, others)
     if taken is not None:
         return mixed("HR305", taken, node, *parts)
@@ -283,7 +288,9 @@ def _along(
         if name in ("topk", "sort", "argsort") and not spread.flat:
             return spread
         return mixed("HR305", f"{name}() over the whole batch", node, spread)
-    if shapes.among(spread.axis, axes) or (spread.flat and -1 in axes and name in ("topk", "sort", "argsort", "cumsum")):
+    if shapes.among(spread.axis, axes) or (
+        spread.flat and -1 in axes and name in ("topk", "sort", "argsort", "cumsum")
+    ):
         return mixed("HR305", f"{name}() along the axis of the samples", node, spread)
     return spread
 

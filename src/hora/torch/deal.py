@@ -293,7 +293,7 @@ def _dealt_class(plain: type[DataLoader[Any]]) -> type[DataLoader[Any]]:
             own = entries[: len(entries) * bool(self.weight)]
             if own.requires_grad:
                 # allgather() averages gradients, as Horovod's does; the losses of all workers add up in these.
-                own.register_hook(lambda grad: grad * size)
+                own.register_hook(lambda grad: grad * size)  # type: ignore[no-untyped-call]
             return allgather(own)
 
         def __iter__(self) -> _DealtIterator:

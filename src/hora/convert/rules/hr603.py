@@ -20,6 +20,7 @@ CODE = "HR603"
 TITLE = "worker 0 writes, and the others wait before they read"
 WHY = "Without it N workers write one file at once, and what is read back may be half of one and half of another."
 
+_COPIED = frozenset({"torch.load", "zipfile.ZipFile", "tarfile.open", "pandas.read_csv", "h5py.File"})
 _READERS = {
     "torch.save": frozenset({"torch.load"}),
     "pickle.dump": frozenset({"pickle.load"}),
@@ -28,8 +29,8 @@ _READERS = {
     "numpy.save": frozenset({"numpy.load"}),
     "numpy.savez": frozenset({"numpy.load"}),
     "numpy.savetxt": frozenset({"numpy.loadtxt", "numpy.genfromtxt"}),
-    "shutil.copy": frozenset({"torch.load"}),
-    "shutil.copyfile": frozenset({"torch.load"}),
+    "shutil.copy": _COPIED,
+    "shutil.copyfile": _COPIED,
 }
 _PICTURES = frozenset({
     "imageio.imread", "imageio.v2.imread", "imageio.v3.imread", "matplotlib.pyplot.imread", "matplotlib.image.imread",
