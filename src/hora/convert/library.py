@@ -152,8 +152,9 @@ def call(walk: Walk, name: str, arguments: Arguments) -> Value:
 def speak(walk: Walk, name: str, arguments: Arguments) -> Value:
     """Note what is printed, drawn or saved of the worker's slice."""
     parts = tuple((node, value) for node, value in arguments.pairs if walk.state.deep_spread(value).local)
-    if name.startswith(names.PICTURES) or name.rpartition(".")[2] in names.SHOWS:
-        shown = tuple((node, value) for node, value in parts if _of_samples(walk, value))
+    pictures = name.startswith(names.PICTURES) or name.rpartition(".")[2] in names.SHOWS
+    if pictures or name in ("print", *names.PRINTERS):
+        shown = tuple((node, value) for node, value in parts if _of_samples(walk, value, printed=not pictures))
         parts = tuple(part for part in parts if part not in shown)
         if shown:
             walk.happen("show", arguments.node)
@@ -161,9 +162,11 @@ def speak(walk: Walk, name: str, arguments: Arguments) -> Value:
     return of(Foreign(arguments.node, walk.context, name))
 
 
-def _of_samples(walk: Walk, value: Value) -> bool:
-    """Whether a value is of single samples, as a picture is."""
+def _of_samples(walk: Walk, value: Value, *, printed: bool) -> bool:
+    """Whether a value is of single samples, as a picture is; one printed in an evaluation is to be there for all."""
     spread = walk.state.deep_spread(value)
+    if printed:
+        return spread.kind in ENTRIES and not any(getattr(one, "dealt", "") == "evaluation" for one in spread.loaders)
     return spread.kind in ENTRIES or (
         spread.kind is Kind.MIXED and spread.why is not None and spread.why.code in ("HR305", "HR207")
     )

@@ -114,6 +114,8 @@ def text(spread: Spread, node: ast.AST) -> Spread:
     """Give the spread of a text that shows a value."""
     if not spread.local:
         return ALIKE if spread.kind is Kind.ZERO else spread
+    if spread.kind in ENTRIES:
+        return replace(spread, axis=None, flat=False)
     return mixed("HR601", "a text shows it", node, spread)
 
 
