@@ -86,9 +86,9 @@ class Pool:
             process, connection = _start_worker()
             self._processes.append(process)
             self._connections.append(connection)
-        port = self._ports.setdefault(size, _free_port())
+        port = self._ports.setdefault(size, free_port())
         for rank in range(size):
-            variables = {**_torchrun_variables(rank, size, port), **(env or {})}
+            variables = {**torchrun_variables(rank, size, port), **(env or {})}
             self._connections[rank].send((sys.path, variables, init, function, args))
         outcomes: dict[int, Outcome] = {}
         end = time.monotonic() + timeout
@@ -192,7 +192,7 @@ def _portable(error: Exception) -> Exception:
     return error
 
 
-def _torchrun_variables(rank: int, size: int, port: int) -> dict[str, str]:
+def torchrun_variables(rank: int, size: int, port: int) -> dict[str, str]:
     """Return what torchrun would set."""
     return {
         "RANK": str(rank),
@@ -207,7 +207,7 @@ def _torchrun_variables(rank: int, size: int, port: int) -> dict[str, str]:
     }
 
 
-def _free_port() -> int:
+def free_port() -> int:
     """Find a port that nobody holds."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import time
+from datetime import timedelta
+from unittest import mock
+
 import pytest
 import torch
+import torch.distributed as dist
 
 import hora.torch as hvd
+from hora.torch import process_sets
 
 
 def within_sets():
@@ -66,6 +72,23 @@ def test_workers_may_be_in_different_numbers_of_sets(pool):
     results = pool.run(overlapping, size=4, env={"HORA_TIMEOUT_SECONDS": "5"})
     sets = [[0, 1], [1, 2], [0, 2], [0, 1, 2], [0, 2]]
     assert results == [[len(ranks) if rank in ranks else 0.0 for ranks in sets] for rank in range(4)]
+
+
+def late_in_a_set():
+    """A collective in a set waits as long as others do, not as long as its members may take to connect."""
+    with mock.patch.object(process_sets, "_CONNECTING", timedelta(seconds=1)):
+        chosen = hvd.add_process_set([0, 1])
+    if hvd.rank() == 2:
+        return 2.0
+    if hvd.rank() == 1:
+        time.sleep(2.5)
+    value = torch.ones(1)
+    dist.all_reduce(value, group=process_sets.members_of(chosen).group)
+    return float(value)
+
+
+def test_a_set_waits_for_a_late_worker(pool):
+    assert pool.run(late_in_a_set, size=3) == [2.0] * 3
 
 
 def sets_at_the_start():

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import queue
+import threading
 from collections.abc import Iterable
 from dataclasses import replace
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
 
 from hora.torch.calls import Call
 from hora.torch.failure import engine_errors
 from hora.torch.handles import ask
 from hora.torch.world import Members, current, new_group
+
+# The members of a set have just agreed on it, so none is far. Nothing can tell the engine that one died meanwhile.
+_CONNECTING = timedelta(seconds=15)
 
 
 class ProcessSet:
@@ -89,7 +98,7 @@ def add_process_set(process_set: ProcessSet | Iterable[int]) -> ProcessSet:
     members = Members(number, ranks, place)
     if place >= 0 and len(ranks) > 1:
         with engine_errors(f"connecting the workers of process set {ranks}", members):
-            members = replace(members, group=new_group(ranks))
+            members = replace(members, group=_connect(ranks))
     world.sets[number] = members
     process_set.process_set_id = number
     return process_set
@@ -124,6 +133,39 @@ def members_of(process_set: ProcessSet) -> Members:
     if members.rank < 0:
         raise ValueError(f"worker {current().rank} is not in {process_set}, so it cannot call an operation of it")
     return members
+
+
+def _connect(ranks: list[int]) -> dist.ProcessGroup:
+    """Make the process group of a set, in a thread that can be left behind.
+
+    Gloo waits for the address of a member as long as it was told, and where that one dies then, five times as long for
+    its connection.
+
+    Raises
+    ------
+    RuntimeError
+        Not all of them have connected.
+    """
+    made: queue.SimpleQueue[dist.ProcessGroup | BaseException] = queue.SimpleQueue()
+    device = torch.get_device_module().current_device() if torch.accelerator.is_available() else None
+
+    def make() -> None:
+        try:
+            if device is not None:  # each thread has a device of its own
+                torch.get_device_module().set_device(device)
+            made.put(new_group(ranks, patience=_CONNECTING))
+        except BaseException as error:
+            made.put(error)
+
+    threading.Thread(target=make, name="hora connects a process set", daemon=True).start()
+    seconds = 2 * _CONNECTING.total_seconds()
+    try:
+        found = made.get(timeout=seconds)
+    except queue.Empty:
+        raise RuntimeError(f"they have not connected within {seconds:g} s") from None
+    if isinstance(found, BaseException):
+        raise found
+    return found
 
 
 def _known(process_set: ProcessSet) -> Members:

@@ -9,6 +9,7 @@ import itertools
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import torch
@@ -120,7 +121,9 @@ def enter(world: World | None) -> None:
     _world = world
 
 
-def new_group(ranks: Sequence[int] | None = None, backend: str | None = None) -> dist.ProcessGroup:
+def new_group(
+    ranks: Sequence[int] | None = None, backend: str | None = None, patience: timedelta | None = None
+) -> dist.ProcessGroup:
     """Return another process group, for collectives that must not mix with others.
 
     Parameters
@@ -129,14 +132,18 @@ def new_group(ranks: Sequence[int] | None = None, backend: str | None = None) ->
         Whose; by default all workers'. Those who are in it call this, and nobody else need.
     backend
         Its engine; by default the world's.
+    patience
+        How long to wait for one of them to connect; by default as long as a collective waits.
     """
     with named_by_ranks():
         group: dist.ProcessGroup = dist.new_group(
             None if ranks is None else list(ranks),
-            timeout=timeout(),
+            timeout=timeout() if patience is None else min(patience, timeout()),
             backend=backend,
             use_local_synchronization=ranks is not None,
         )
+    if patience is not None:
+        dist.distributed_c10d._set_pg_timeout(timeout(), group)
     return farewell.remember(group)
 
 
