@@ -11,6 +11,7 @@ from hora.verify.verify import verify_each
 
 FIXTURES = Path(__file__).parents[1] / "convert" / "fixtures"
 CASES = (
+    "HR207/first_of_the_whole",
     "HR304/class_weights",
     "HR304/clamped_quotient",
     "HR304/ignore_index",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from hora.convert import access, assumptions, calls, containers, names, tensors
 from hora.convert.memory import either
-from hora.convert.spread import ALIKE, ZERO, Kind, Spread, add, divide, multiply, nonlinear, text
+from hora.convert.spread import ALIKE, ZERO, Kind, Spread, add, divide, multiply, nonlinear, shown, text
 from hora.convert.spread import join as join_spreads
 from hora.convert.values import (
     UNKNOWN,
@@ -146,7 +146,8 @@ def _binary(walk: Walk, node: ast.BinOp) -> Value:
     """Give the value of a binary operator."""
     left, right = walk.value(node.left), walk.value(node.right)
     if isinstance(node.op, ast.Mod) and any(isinstance(t, Constant) and t.type == "str" for t in left.things):
-        return tensor(text(walk.state.deep_spread(right), node))
+        parts = right.items if right.items is not None else (right,)
+        return tensor(text(shown(walk.state.deep_spread(part) for part in parts), node))
     return operate(walk, node.op, left, right, node, (node.left, node.right))
 
 
@@ -260,13 +261,13 @@ def _lambda(walk: Walk, node: ast.Lambda) -> Value:
 
 def _joined(walk: Walk, node: ast.JoinedStr) -> Value:
     """Give a formatted string: it holds what it shows."""
-    spread = ALIKE
+    spreads: list[Spread] = []
     for part in node.values:
         if isinstance(part, ast.FormattedValue):
-            spread = join_spreads(spread, walk.state.deep_spread(walk.value(part.value)))
+            spreads.append(walk.state.deep_spread(walk.value(part.value)))
             if part.format_spec:
                 walk.value(part.format_spec)
-    return tensor(text(spread, node))
+    return tensor(text(shown(spreads), node))
 
 
 def _walrus(walk: Walk, node: ast.NamedExpr) -> Value:

@@ -80,7 +80,7 @@ def _noise(program: Program, node: ast.Call, places: list[Place]) -> Noise | Non
     found: set[tuple[ast.expr, str]] = set()
     for place in places:
         counts = list(_counts(program, node, place))
-        loader = _loader(program, counts[0], place) if len(counts) == 1 else None
+        loader = loader_of(program, counts[0], place) if len(counts) == 1 else None
         if loader is None:
             return None
         found.add((counts[0], loader))
@@ -115,7 +115,7 @@ def _counts(program: Program, node: ast.Call, place: Place) -> Iterator[ast.expr
             left += ast.iter_child_nodes(here)
 
 
-def _loader(program: Program, count: ast.expr, place: Place) -> str | None:
+def loader_of(program: Program, count: ast.expr, place: Place) -> str | None:
     """Give the expression that names the loader whose samples are counted."""
     value = program.value(count, place.context)
     loaders = loaders_of(value.spread) if value is not None else frozenset()
@@ -129,28 +129,43 @@ def _loader(program: Program, count: ast.expr, place: Place) -> str | None:
 def sliced(program: Program, drawn: Noise) -> list[Edit]:
     """Draw noise for the whole batch on worker 0, and take the worker's slice of it."""
     hvd, source = program.runtime, program.home(drawn.node)
-    statement = program.statement(drawn.node)
     count = source.segment(drawn.count)
-    total = f"{hvd}.allreduce({count} * bool({drawn.loader}.weight), op={hvd}.Sum)"
-    names = _given(program, statement, total)
-    edits: list[Edit] = []
-    if names is None:
-        names = program.fresh("samples", "batch_samples"), program.fresh("first", "first_sample")
-        # A worker without samples of its own has borrowed the whole batch, from its first sample on.
-        start = f"{names[0]} * {hvd}.rank() // {hvd}.size() * bool({drawn.loader}.weight)"
-        lines = [f"{names[0]} = {total}", f"{names[1]} = {start}"]
-        edits.append(insert_before(source, _before_choice(program, statement, drawn), lines))
+    samples, first, edits = place(program, _before_choice(program, drawn), count, drawn.loader)
     send = "broadcast" if streams(program, drawn.node) == {"torch"} else "broadcast_object"
-    part = f", root_rank=0)[{names[1]} : {names[1]} + {count}]"
-    edits.append(replace(source, drawn.count, names[0]))
+    part = f", root_rank=0)[{first} : {first} + {count}]"
+    edits.append(replace(source, drawn.count, samples))
     return [*edits, *surround(source, drawn.node, f"{hvd}.{send}(", part)]
 
 
-def _before_choice(program: Program, statement: ast.stmt, drawn: Noise) -> ast.stmt:
-    """Give the outermost ``if`` of which each branch draws as much, or the statement itself."""
-    text, first = ast.unparse(drawn.count), statement
+def place(program: Program, statement: ast.stmt, count: str, loader: str) -> tuple[str, str, list[Edit]]:
+    """Give the names of the batch's size and of the slice's start in it, and what makes them before a statement.
+
+    Parameters
+    ----------
+    program
+        The script.
+    statement
+        Where they are needed.
+    count, loader
+        The expressions for the number of samples in the slice, and for the loader that they are of.
+    """
+    hvd = program.runtime
+    total = f"{hvd}.allreduce({count} * bool({loader}.weight), op={hvd}.Sum)"
+    names = _given(program, statement, total)
+    if names is not None:
+        return *names, []
+    names = program.fresh("samples", "batch_samples"), program.fresh("first", "first_sample")
+    # A worker without samples of its own has borrowed the whole batch, from its first sample on.
+    start = f"{names[0]} * {hvd}.rank() // {hvd}.size() * bool({loader}.weight)"
+    lines = [f"{names[0]} = {total}", f"{names[1]} = {start}"]
+    return *names, [insert_before(program.home(statement), statement, lines)]
+
+
+def _before_choice(program: Program, drawn: Noise) -> ast.stmt:
+    """Give the outermost ``if`` of which each branch draws as much, or the statement that draws."""
+    text, first = ast.unparse(drawn.count), program.statement(drawn.node)
     names = {node.id for node in ast.walk(drawn.count) if isinstance(node, ast.Name)}
-    for outer in program.ancestors(statement):
+    for outer in program.ancestors(first):
         stored = {one.id for one in ast.walk(outer) if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store)}
         if not isinstance(outer, ast.If) or names & stored:
             break

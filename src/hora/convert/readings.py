@@ -10,7 +10,7 @@ from hora.convert.facts import Escape
 from hora.convert.metrics import CURRENT, dealt, for_evaluation, inside_evaluation, loaders_of
 from hora.convert.naming import expression
 from hora.convert.program import Program
-from hora.convert.spread import Kind, Spread
+from hora.convert.spread import TEXT, Kind, Spread
 from hora.convert.values import Box, Context, Value, WorkerZero
 
 _THROUGH = frozenset(["item", "detach", "cpu", "numpy", "data", "float", "mean", "sum", "tolist", "clone"])
@@ -73,6 +73,11 @@ def _levels(
     yield escape.node, [part for part, _ in escape.parts], context
     if len(boxes) == len(escape.parts) == 1 and isinstance(boxes[0].site, ast.Dict | ast.List):
         yield boxes[0].site, [boxes[0].site], boxes[0].context
+    for spread in spreads:
+        text = spread.why.node if spread.why is not None and spread.why.message == TEXT else None
+        if isinstance(text, ast.expr) and program.value(text, context) is not None:
+            # A text that has a name shows what is reduced before the text is made.
+            yield text, [text], context
 
 
 def _local(program: Program, node: ast.expr, context: Context) -> bool:

@@ -90,7 +90,7 @@ def subscript(walk: Walk, receiver: Value, node: ast.Subscript, index: Value) ->
     spread = receiver.spread
     inside = access.index_spread(walk, index)
     if spread.kind not in ENTRIES:
-        if not spread.local and isinstance(node.slice, ast.Slice) and (own := _own_slice(walk, node.slice)):
+        if not spread.local and (own := _own_slice(walk, node.slice)):
             return tensor(own)
         if not spread.local and inside.kind in (Kind.COUNT, Kind.SUM):
             message = "as many entries as the slice has samples are taken from what all workers hold alike"
@@ -114,9 +114,16 @@ def _partners(index: Value) -> bool:
     return [Shuffled() in one.things for one in several] == [place == 0 for place, _ in enumerate(several)]
 
 
-def _own_slice(walk: Walk, node: ast.Slice) -> Spread | None:
+def _own_slice(walk: Walk, node: ast.expr) -> Spread | None:
     """Give the spread of a slice that begins and ends where the worker's slice of the batch does."""
-    if node.lower is None or node.upper is None or Start() not in walk.value(node.lower).things:
+    if isinstance(node, ast.Tuple) and all(map(_whole, node.elts[1:])):
+        node = node.elts[0]
+    if (
+        not isinstance(node, ast.Slice)
+        or node.lower is None
+        or node.upper is None
+        or Start() not in walk.value(node.lower).things
+    ):
         return None
     end = walk.value(node.upper)
     return Spread(Kind.ROWS, end.spread.loaders, 0) if Start() in end.things and end.spread.local else None

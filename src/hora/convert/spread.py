@@ -9,7 +9,7 @@ that leave the algebra give ``MIXED``, with the reason and the rule that speaks 
 from __future__ import annotations
 
 import ast
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, replace
 from enum import Enum
 
@@ -88,6 +88,7 @@ class Spread:
         return self.kind in (Kind.COUNT, Kind.SUM, Kind.TOTAL)
 
 
+TEXT = "a text shows it"
 ZERO = Spread(Kind.ZERO)
 ALIKE = Spread(Kind.ALIKE)
 
@@ -116,7 +117,18 @@ def text(spread: Spread, node: ast.AST) -> Spread:
         return ALIKE if spread.kind is Kind.ZERO else spread
     if spread.kind in ENTRIES:
         return replace(spread, axis=None, flat=False)
-    return mixed("HR601", "a text shows it", node, spread)
+    return mixed("HR601", TEXT, node, spread)
+
+
+def shown(parts: Iterable[Spread]) -> Spread:
+    """Give the spread of what a text shows; a time of the worker's own, beside parts of the slice, changes nothing."""
+    several = list(parts)
+    local = [one for one in several if one.local]
+    if not local:
+        return next((one for one in several if one.kind is Kind.OWN), ALIKE)
+    broken = [one for one in local if one.kind is Kind.MIXED]
+    whole = [one for one in local if one.kind not in ENTRIES]
+    return replace((broken or whole or local)[0], loaders=frozenset().union(*(one.loaders for one in local)))
 
 
 def own(code: str, message: str, node: ast.AST) -> Spread:

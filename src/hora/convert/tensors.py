@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from hora.convert import calls, expressions, shapes
 from hora.convert.along import picked
 from hora.convert.arguments import Arguments, literal
-from hora.convert.spread import ALIKE, ENTRIES, ZERO, Kind, Spread, mixed, nonlinear, text
+from hora.convert.spread import ALIKE, ENTRIES, ZERO, Kind, Spread, mixed, nonlinear, shown, text
 from hora.convert.spread import join as join_spreads
 from hora.convert.values import NUMBER, Batch, Constant, Loader, Positions, Shape, Shuffled, Stream, Value, of, tensor
 
@@ -106,11 +106,8 @@ def method(walk: Walk, arguments: Arguments, receiver: Value, name: str) -> Valu
 
 
 def _together(walk: Walk, arguments: Arguments) -> Spread:
-    """Give the spread of all arguments."""
-    spread = ALIKE
-    for value in arguments.all:
-        spread = join_spreads(spread, walk.state.deep_spread(value))
-    return spread
+    """Give the spread of all arguments of a text."""
+    return shown(walk.state.deep_spread(value) for value in arguments.all)
 
 
 _TENSOR_METHODS = frozenset({

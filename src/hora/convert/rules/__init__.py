@@ -70,7 +70,7 @@ REFUSING = cast(
         hr311, hr901, hr902, hr903, hr904, hr905, hr908,
     ),
 )  # fmt: skip
-"""Rules that refuse: where one of them does, no other can help the script. One of them may mend what it finds later."""
+"""Rules that refuse: where one of them does, no other can help the script. Some mend a part of it later."""
 
 MENDING = cast(
     "tuple[tuple[Rule, ...], ...]",
@@ -78,7 +78,7 @@ MENDING = cast(
         (hr103,),
         (hr101, hr201, hr301, hr401),
         (hr205,),
-        (hr102, hr206, hr302, hr303, hr304, hr305, hr309, hr502, hr503),
+        (hr102, hr206, hr207, hr302, hr303, hr304, hr305, hr309, hr502, hr503),
         (hr601,),
         (hr603,),
         (hr602,),
