@@ -171,6 +171,10 @@ def verify(
         str | None,
         typer.Option("--alone", metavar="ARGS", help="The one worker's own arguments, where they are others."),
     ] = None,
+    scaling: Annotated[
+        str,
+        typer.Option("--scaling", help="strong: the same batch. weak: one worker on N batches at once, at their rate."),
+    ] = "strong",
     seed: Annotated[int, typer.Option("--seed", help="Random state that the comparison starts from.")] = 0,
     timeout: Annotated[float, typer.Option("--timeout", help="Seconds that each of the runs may take.")] = 600.0,
     html: Annotated[Path | None, typer.Option("--html", help="Write the evidence as a page here.")] = None,
@@ -197,6 +201,7 @@ def verify(
             workers=_numbers("verify", workers),
             args=_script_arguments,
             alone=None if alone is None else shlex.split(alone),
+            scaling=scaling,
             steps=steps,
             seed=seed,
             timeout=timeout,

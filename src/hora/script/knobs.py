@@ -40,6 +40,8 @@ class Knobs:
         State that all generators of random numbers have when the script starts.
     replay
         Global batches to hand out instead of the script's own.
+    joined
+        The one worker trains on so many batches at once, as so many workers do under weak scaling; 1 leaves it alone.
     neutralise
         Switch off the randomness inside the model (dropout) and draw that of the data per sample, since no two runs
         draw them alike; normalise over the global batch.
@@ -54,6 +56,7 @@ class Knobs:
     seed: int
     by_steps: bool = False
     replay: Replay = field(default_factory=lambda: Replay({}))
+    joined: int = 1
     neutralise: bool = False
     float64: bool = False
     digests: bool = False

@@ -24,6 +24,7 @@ from hora.script.augmentation import drawn_per_sample
 from hora.script.batchnorm import synchronised_batch_norm
 from hora.script.digest import digest
 from hora.script.events import BackwardRan, Event, OptimizerBegan, OptimizerStepped, Printed, RunEnded
+from hora.script.joined import joined_batches
 from hora.script.knobs import Knobs
 from hora.script.latent import Draws, TorchDraws
 from hora.script.latent_numpy import numpy_draws
@@ -74,6 +75,8 @@ class Observer:
                 patches.enter_context(without_dropout(self._note_neutralised))
                 patches.enter_context(synchronised_batch_norm(self._note_neutralised))
                 patches.enter_context(drawn_per_sample(self._note_neutralised))
+            if self._knobs.joined > 1:
+                patches.enter_context(joined_batches(self._knobs.joined))
             if self._knobs.float64:
                 patches.enter_context(float64())
             yield

@@ -93,7 +93,7 @@ def deal(loader: DataLoader[Sample], *, evaluation: bool = False, scaling: str =
     plain: Any = type(loader)
     dealt.__class__ = _dealt_class(plain)
     # DataLoader refuses to have its batch sampler replaced once it is made.
-    batches = dealt.batch_sampler if scaling == "strong" else _Joined(dealt.batch_sampler, current().size)
+    batches = dealt.batch_sampler if scaling == "strong" else Joined(dealt.batch_sampler, current().size)
     sampler = DealtBatchSampler(batches, seeds, evaluation=evaluation, loader=loader)
     object.__setattr__(dealt, "batch_sampler", sampler)
     _dealt.append(weakref.ref(sampler, _dealt.remove))
@@ -107,7 +107,7 @@ def deal(loader: DataLoader[Sample], *, evaluation: bool = False, scaling: str =
     return result
 
 
-class _Joined:
+class Joined:
     """Joins batches in a row to one; the last may hold fewer."""
 
     def __init__(self, batches: Any, count: int) -> None:

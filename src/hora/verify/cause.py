@@ -28,6 +28,12 @@ _ADVICE = {
     "HR603": "Let worker 0 write: if hvd.rank() == 0",
 }
 
+# Where the global batch grows with the workers.
+_ADVICE_IF_WEAK = {
+    "HR201": 'Deal the training loader: loader = hvd.deal(loader, scaling="weak")',
+    "HR401": "Take N times the rate, reached over the first epochs: hora convert --scaling weak writes how",
+}
+
 # Guesses that fall where `convert` reads the script and finds the rule kept.
 REFUTABLE = frozenset({"HR206"})
 
@@ -35,16 +41,19 @@ REFUTABLE = frozenset({"HR206"})
 _SAME = 1e-3
 
 
-def advice(code: str | None) -> str:
+def advice(code: str | None, *, weak: bool = False) -> str:
     """What to do about a rule that explains a difference."""
+    if weak and code in _ADVICE_IF_WEAK:
+        return _ADVICE_IF_WEAK[code]
     return _ADVICE.get(code or "", "Look at what the script computes at that place, and hora convert --diff")
 
 
-def of_rate(step: int, rank: int) -> str:
+def of_rate(step: int, rank: int, *, weak: bool) -> str:
     """The rule behind a learning rate that is another from `step` on, first on worker `rank`."""
     if rank > 0:
         return "HR302"
-    return "HR401" if step == 0 else "HR402"
+    # A warm-up begins at the rate of one batch, so that one that is left out shows only in the second step.
+    return "HR401" if step == 0 or weak else "HR402"
 
 
 def of_tensor(evidence: Evidence, first: TensorDifference, over: list[TensorDifference]) -> tuple[str | None, str]:

@@ -26,6 +26,8 @@ class Runs:
         No loader hands out what the script trains on: its runs end by their optimizer steps.
     alike
         One worker is given the same arguments as several.
+    weak
+        One worker trains on as many batches at once as there are workers.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class Runs:
         self._free: dict[tuple[int, bool], Future[Run]] = {}
         self.by_steps = False
         self.alike = one.args == several.args
+        self.weak = one.joined > 1
 
     def mended(self, name: str, texts: tuple[tuple[Path, bytes], ...]) -> Runs:
         """The same runs of one worker, and those of several with other texts of their script's files."""
@@ -146,7 +149,7 @@ def _evidence(runs: Runs, precision: Precision, workers: int) -> Evidence | Veri
     replayed = runs.replayed(precision, workers)
     repeated, permuted = runs.repeated(precision)
     free = runs.free(workers).result()
-    return Evidence(reference, repeated, permuted, free, replayed.result(), precision, alike=runs.alike)
+    return Evidence(reference, repeated, permuted, free, replayed.result(), precision, alike=runs.alike, weak=runs.weak)
 
 
 def _mostly_noise(precision: Precision, runs: tuple[Run, ...]) -> bool:

@@ -27,6 +27,8 @@ class Evidence:
         the script pairs the samples with random numbers of its own.
     alike
         Whether one worker and several have the same arguments, and so the same to print.
+    weak
+        Whether the one worker trains on as many batches at once as there are workers.
     """
 
     reference: Run
@@ -36,6 +38,7 @@ class Evidence:
     replayed: Run
     precision: Precision
     alike: bool = True
+    weak: bool = False
 
     @cached_property
     def differences(self) -> list[TensorDifference]:

@@ -18,6 +18,10 @@ from hora.verify.result import Confirmation, Difference, Verification
 
 # The rule that brings sets into an order.
 SETS = "HR502"
+# The rule that refuses a script that is distributed already.
+DISTRIBUTED = "HR907"
+# What makes of a script one that trains N batches at once, at the rate for them, and leaves the rest of it alone.
+_JOINING = frozenset({"HR101", "HR201", "HR301", "HR401", SETS, DISTRIBUTED})
 # Each experiment runs the script twice more.
 _EXPERIMENTS = 3
 
@@ -27,14 +31,15 @@ def confirm(runs: Runs, result: Verification, converted: Path) -> Verification:
 
     The rule that the pattern of differences points to is tried first, then the others that would change the script.
     """
-    whole = _converted(converted, frozenset())
+    scaling = "weak" if runs.weak else "strong"
+    whole = _converted(converted, frozenset(), scaling)
     if whole is None:
         return result
     fixing = dict.fromkeys(edit.code for edit in whole.edits)
     if result.cause in REFUTABLE and result.cause not in fixing:
         result = replace(result, cause=None, next=advice(None))
     for code in sorted(fixing, key=lambda code: code != result.cause)[:_EXPERIMENTS]:
-        alone = _converted(converted, frozenset(fixing) - {code})
+        alone = _converted(converted, frozenset(fixing) - {code}, scaling)
         if alone is None or not alone.edits:
             continue
         again = answer(runs.mended(code, alone.contents), result.workers, next_command=result.next)
@@ -44,7 +49,7 @@ def confirm(runs: Runs, result: Verification, converted: Path) -> Verification:
                 result,
                 cause=code,
                 confirmed=Confirmation(code, edit.reason, edit.line, edit.text),
-                next=f"hora convert {converted} --in-place",
+                next=f"hora convert {converted} --in-place{' --scaling weak' * runs.weak}",
             )
     return result
 
@@ -60,6 +65,11 @@ def sorted_sets(original: Path) -> str | None:
     return sets.converted
 
 
+def joining(original: Path) -> Conversion:
+    """The script with what `hora.script.joined` needs: its loaders joined, its rates N times as large and warmed up."""
+    return convert(original, skip=frozenset(rule.CODE for rule in RULES) - _JOINING, scaling="weak")
+
+
 def _gone(before: Difference | None, after: Difference | None) -> bool:
     """Whether what differs first is something else now, further on."""
     if after is None:
@@ -69,10 +79,10 @@ def _gone(before: Difference | None, after: Difference | None) -> bool:
     return (before.quantity, before.step, before.tensor) != (after.quantity, after.step, after.tensor)
 
 
-def _converted(path: Path, skip: frozenset[str]) -> Conversion | None:
+def _converted(path: Path, skip: frozenset[str], scaling: str = "strong") -> Conversion | None:
     """What the rules but for some would make of a converted script, None where they cannot tell."""
     try:
-        conversion = convert(path, skip=skip)
+        conversion = convert(path, skip=skip, scaling=scaling)
     except HoraError:
         return None
     return None if conversion.refusals else conversion

@@ -37,6 +37,8 @@ class Job:
         The global batches to hand out, as ``(loader, pass, batches)``.
     permutation
         Seed of a permutation within each batch; None keeps the recorded order.
+    joined
+        As `Knobs.joined`.
     """
 
     script: str
@@ -57,6 +59,7 @@ class Job:
     digests: bool
     replay: tuple[PlannedPass, ...] = ()
     permutation: int | None = None
+    joined: int = 1
 
     def write(self, path: Path) -> None:
         """Write the file that the workers read."""
@@ -78,6 +81,7 @@ class Job:
             steps=self.steps,
             pass_length=self.pass_length,
             by_steps=self.by_steps,
+            joined=self.joined,
             seed=self.seed + (1 + rank if self.seed_by_worker else 0),
             replay=Replay(recorded, self.permutation),
             neutralise=self.neutralise,

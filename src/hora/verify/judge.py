@@ -45,6 +45,7 @@ def judge(evidence: Evidence, *, next_command: str) -> Verification:
         max_relative_difference=max((d.difference for d in gradients), default=None),
         noise_floor=floor.largest,
         permuted=evidence.permuted,
+        joined=replayed.workers if evidence.weak else 1,
         precision=evidence.precision,
         neutralised=_unique(end.neutralised for run in (reference, replayed) for end in run.ended()),
         unjudged=floor.unjudged,
@@ -61,7 +62,7 @@ def judge(evidence: Evidence, *, next_command: str) -> Verification:
             base,
             verdict="not-equivalent",
             why=difference.detail,
-            next=cause.advice(code),
+            next=cause.advice(code, weak=evidence.weak),
             first_difference=difference,
             cause=code,
         )
@@ -70,7 +71,8 @@ def judge(evidence: Evidence, *, next_command: str) -> Verification:
         advice = "Make it repeatable: seed what it draws, sort what comes out of a set, use deterministic algorithms"
         return replace(base, verdict="cannot-tell", why=why, next=advice)
     normalised = " with synchronised BatchNorm" if "BatchNorm" in base.neutralised else ""
-    why = f"{base.workers} workers compute what one worker computes{normalised}, in each of {base.steps} steps"
+    on = f" on {base.workers} batches at once, at the rate for them" if evidence.weak else ""
+    why = f"{base.workers} workers compute what one worker computes{on}{normalised}, in each of {base.steps} steps"
     return replace(base, why=why)
 
 
@@ -82,7 +84,7 @@ def _findings(evidence: Evidence, floor: Floor) -> Iterator[Finding]:
     yield from _some(agreement.unequal_start(free))
     yield from _some(_failure(free, "as it is"))
     yield from _some(_failure(replayed, "on the batches of one worker"))
-    yield from _some(_learning_rates(reference, replayed))
+    yield from _some(_learning_rates(evidence))
     yield from _some(_other_parameters(evidence))
     yield from _some(_tensors(evidence, floor))
     yield from _some(_step_count(reference, replayed))
@@ -140,14 +142,16 @@ def _step_count(reference: Run, replayed: Run) -> Finding | None:
     return None
 
 
-def _learning_rates(reference: Run, replayed: Run) -> Finding | None:
+def _learning_rates(evidence: Evidence) -> Finding | None:
+    reference, replayed = evidence.reference, evidence.replayed
     for rank in range(replayed.workers):
         for one, several in zip(reference.steps(), replayed.steps(rank), strict=False):
             for a, b in zip(one.learning_rates, several.learning_rates, strict=False):
                 if a == a and abs(a - b) > 1e-9 * max(abs(a), abs(b)):
                     detail = f"the learning rate of step {one.step} is {b:g} on worker {rank}, and {a:g} on one worker"
+                    detail += f" on {replayed.workers} batches at once" if evidence.weak else ""
                     off = Difference("learning rate", one.step, None, abs(a - b) / max(abs(a), 1e-30), None, detail)
-                    return off, cause.of_rate(one.step, rank)
+                    return off, cause.of_rate(one.step, rank, weak=evidence.weak)
     return None
 
 

@@ -45,7 +45,8 @@ def evidence(result: Verification) -> list[tuple[str, str]]:
     """What the verdict rests on, as names and values."""
     rows = []
     if result.steps:
-        rows.append(("compared", f"{result.workers} workers with one, {result.steps} steps, in {result.precision}"))
+        one = f"one on {result.joined} batches at once" if result.joined > 1 else "one"
+        rows.append(("compared", f"{result.workers} workers with {one}, {result.steps} steps, in {result.precision}"))
     if result.max_relative_difference is not None:
         rows.append(("largest difference", f"{result.max_relative_difference:.1e} of a layer's gradient"))
     if result.noise_floor is not None:

@@ -124,6 +124,8 @@ class Verification:
     noise_floor
         The largest such difference between two correct runs of one worker, whose batches are permuted within; where
         that cannot be (not `permuted`), what is taken for it.
+    joined
+        On how many of the script's batches at once the one worker was trained: more than one for weak scaling.
     precision
         In which precision gradients were compared.
     neutralised
@@ -151,6 +153,7 @@ class Verification:
     max_relative_difference: float | None = None
     noise_floor: float | None = None
     permuted: bool = True
+    joined: int = 1
     precision: Precision = "float64"
     neutralised: tuple[str, ...] = ()
     unjudged: tuple[str, ...] = ()

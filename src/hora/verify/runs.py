@@ -25,11 +25,15 @@ _E = TypeVar("_E", bound=Event)
 
 @dataclass(frozen=True)
 class Script:
-    """A script as it will be run: its file, its arguments, and what files hold here if that is not what they hold."""
+    """A script as it will be run: its file, its arguments, and what files hold here if that is not what they hold.
+
+    `joined` tells how many of its batches one worker trains on at once: see `hora.script.joined`.
+    """
 
     path: Path
     args: tuple[str, ...]
     texts: tuple[tuple[Path, bytes], ...] = ()
+    joined: int = 1
 
 
 @dataclass(frozen=True)
@@ -165,6 +169,7 @@ class Runner:
             digests=free,
             replay=tuple(replay),
             permutation=permutation,
+            joined=script.joined,
         )
         job.write(here / "job.json")
         env = {

@@ -10,9 +10,10 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from hora.convert import Conversion, convert
 from hora.errors import HoraError
 from hora.verify.comparison import Runs, answer
-from hora.verify.experiment import confirm, sorted_sets
+from hora.verify.experiment import confirm, joining, sorted_sets
 from hora.verify.preload import preloaded
 from hora.verify.result import Verification
 from hora.verify.runs import Runner, Script
@@ -31,6 +32,7 @@ def verify(
     workers: int = 2,
     args: Sequence[str] = (),
     alone: Sequence[str] | None = None,
+    scaling: str = "strong",
     steps: int = STEPS,
     seed: int = 0,
     timeout: float = 600.0,
@@ -51,6 +53,9 @@ def verify(
         The script's own arguments.
     alone
         Those of the one worker, where they are others: the global batch of a script that is told that of a worker.
+    scaling
+        With ``"weak"`` the workers are held against one that trains on as many batches of the original at once as there
+        are workers, at the rate that `hora convert --scaling weak` gives it: N times as large, with a warm-up.
     steps
         Global batches to train on. Each pass over a loader is cut to half of them, so that two of the script's epochs
         end.
@@ -64,7 +69,8 @@ def verify(
     Raises
     ------
     HoraError
-        For a file that is not a Python script, fewer than one worker, or a script that cannot be converted.
+        For a file that is not a Python script, fewer than one worker, a script that cannot be converted, or for weak
+        scaling one that is distributed already.
     """
     (result,) = verify_each(
         original,
@@ -72,6 +78,7 @@ def verify(
         workers=[workers],
         args=args,
         alone=alone,
+        scaling=scaling,
         steps=steps,
         seed=seed,
         timeout=timeout,
@@ -87,6 +94,7 @@ def verify_each(
     workers: Sequence[int],
     args: Sequence[str] = (),
     alone: Sequence[str] | None = None,
+    scaling: str = "strong",
     steps: int = STEPS,
     seed: int = 0,
     timeout: float = 600.0,
@@ -97,6 +105,11 @@ def verify_each(
     for number in workers:
         if number < 1:
             raise HoraError(asked, f"{number} workers to compare with one", "Ask for at least one: -n 2")
+    if scaling not in ("strong", "weak"):
+        raise HoraError(f"{asked} --scaling {scaling}", "there is no such scaling", "Name strong or weak")
+    if scaling == "weak" and alone is not None:
+        found = "both say what one worker trains on"
+        raise HoraError(f"{asked} --scaling weak --alone ...", found, "Leave out one of them")
     if alone is not None and len(workers) > 1:
         found = f"{len(workers)} numbers of workers, and one global batch to give the one worker"
         raise HoraError(asked, found, "Ask for one number: -n 2 --alone '...'")
@@ -105,11 +118,32 @@ def verify_each(
     for path in (original, converted):
         if path is not None:
             _check_script(asked, path)
-    texts = _converted_texts(asked, original) if converted is None else ()
+    if scaling == "weak" and len(workers) > 1:
+        # The one worker is another for each of them.
+        return tuple(
+            verify(
+                original,
+                converted,
+                workers=number,
+                args=args,
+                scaling=scaling,
+                steps=steps,
+                seed=seed,
+                timeout=timeout,
+                progress=progress,
+            )
+            for number in workers
+        )
+    joined = _joining_texts(asked, original) if scaling == "weak" else ()
+    texts = _converted_texts(asked, original, scaling) if converted is None else ()
     itself = converted is None and not texts
     out, made = ("DIR/", f"DIR/{original.name}") if len(texts) > 1 else ("CONVERTED.py", "CONVERTED.py")
-    making, made = (f"hora convert {original} -o {out} && ", made) if texts else ("", str(converted or original))
-    one = Script(original, tuple(args if alone is None else alone))
+    weakly = " --scaling weak" if joined else ""
+    making, made = (
+        (f"hora convert {original}{weakly} -o {out} && ", made) if texts else ("", str(converted or original))
+    )
+    at_once = workers[0] if joined else 1
+    one = Script(original, tuple(args if alone is None else alone), texts=joined, joined=at_once)
     several = Script(converted or original, tuple(args), texts=texts)
     with comparing(one, several, steps=steps, seed=seed, timeout=timeout, progress=progress) as runs:
         for number in workers:
@@ -118,7 +152,7 @@ def verify_each(
         for number in workers:
             command = f"{making}hora run -n {number} {made} {' '.join(args)}".strip()
             result = answer(runs, number, next_command=command)
-            text = sorted_sets(original) if result.verdict == "not-equivalent" and not in_order else None
+            text = sorted_sets(original) if result.verdict == "not-equivalent" and not in_order and not joined else None
             if text is not None:
                 progress("the original again, its sets of strings in order")
                 runs, in_order = runs.against(text), True
@@ -167,19 +201,24 @@ def _check_script(asked: str, path: Path) -> None:
         raise HoraError(asked, f"{path} is not Python{line}", "Name a Python 3 script") from None
 
 
-def _converted_texts(asked: str, original: Path) -> tuple[tuple[Path, bytes], ...]:
+def _converted_texts(asked: str, original: Path, scaling: str) -> tuple[tuple[Path, bytes], ...]:
     """Give the files of the conversion; none for a script that is distributed already."""
-    from hora.convert import convert
-
-    conversion = convert(original)
+    conversion = convert(original, scaling=scaling)
     if any(one.code == "HR907" for one in conversion.refusals):
         return ()
+    return _unless_refused(asked, conversion, "Convert it by hand and name the result: hora verify ORIGINAL CONVERTED")
+
+
+def _joining_texts(asked: str, original: Path) -> tuple[tuple[Path, bytes], ...]:
+    """Give the files of a script that trains several batches at once on one worker, at the rate for them."""
+    conversion = joining(original)
+    mend = "Give the one worker the global batch and its rate: hora verify ORIGINAL CONVERTED --alone '...'"
+    return _unless_refused(f"{asked} --scaling weak", conversion, mend)
+
+
+def _unless_refused(asked: str, conversion: Conversion, mend: str) -> tuple[tuple[Path, bytes], ...]:
     if conversion.refusals:
         first = conversion.refusals[0]
-        raise HoraError(
-            asked,
-            f"it cannot be converted: {first.file}:{first.line}: {first.code} {first.message}",
-            "Convert it by hand and name the result: hora verify ORIGINAL CONVERTED",
-            status=1,
-        )
+        found = f"it cannot be converted: {first.file}:{first.line}: {first.code} {first.message}"
+        raise HoraError(asked, found, mend, status=1)
     return conversion.contents
