@@ -25,7 +25,7 @@ from torch.utils.data.distributed import DistributedSampler
 
 import hora.torch as hvd
 from hora.errors import HoraError
-from hora.torch.deal import DealtBatchSampler
+from hora.torch.slices import DealtBatchSampler
 
 
 class Numbers(Dataset):

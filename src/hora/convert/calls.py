@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hora.convert import access, commands, expressions, library, networks, statements, tensors
+from hora.convert import access, commands, expressions, library, methods, networks, statements, tensors
 from hora.convert.arguments import Arguments, Keywords
 from hora.convert.facts import Call
 from hora.convert.memory import either, merge
@@ -122,7 +122,7 @@ def call_thing(walk: Walk, thing: Thing, arguments: Arguments) -> Value:
     if isinstance(thing, Criterion):
         return networks.loss(walk, thing, arguments)
     if isinstance(thing, Method):
-        return library.method(walk, thing, arguments)
+        return methods.call(walk, thing, arguments)
     if isinstance(thing, Named):
         return library.call(walk, thing.name, arguments)
     if isinstance(thing, Partial):

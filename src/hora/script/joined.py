@@ -14,7 +14,7 @@ from unittest.mock import patch
 from torch.utils.data import DataLoader
 
 import hora.torch
-from hora.torch.deal import DealtBatchSampler, Joined
+from hora.torch.slices import DealtBatchSampler, Joined
 
 
 @contextmanager

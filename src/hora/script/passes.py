@@ -25,7 +25,7 @@ from hora.script.knobs import Knobs
 from hora.script.latent import Batch
 from hora.script.precision import in_float64
 from hora.script.randomness import seed_everything
-from hora.torch.deal import DealtBatchSampler
+from hora.torch.slices import DealtBatchSampler
 
 # A sampler that draws more samples than this in one pass is taken for endless and not walked to its end.
 _ENDLESS = 5_000_000

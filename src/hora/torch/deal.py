@@ -9,10 +9,8 @@ from __future__ import annotations
 import copy
 import functools
 import weakref
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from itertools import islice
+from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import torch
@@ -25,7 +23,8 @@ from hora.torch.exchange import agree
 from hora.torch.gathering import allgather
 from hora.torch.objects import broadcast_object
 from hora.torch.reducing import allreduce
-from hora.torch.stream import Stream, derive, generator_states, peek_seeds, set_generator_states
+from hora.torch.slices import DealtBatchSampler, Joined, Walk
+from hora.torch.stream import derive, generator_states, peek_seeds, set_generator_states
 from hora.torch.wire import Sum
 from hora.torch.world import current
 
@@ -107,142 +106,6 @@ def deal(loader: DataLoader[Sample], *, evaluation: bool = False, scaling: str =
     return result
 
 
-class Joined:
-    """Joins batches in a row to one; the last may hold fewer."""
-
-    def __init__(self, batches: Any, count: int) -> None:
-        self._batches, self._count = batches, count
-
-    def __len__(self) -> int:
-        return -(-len(self._batches) // self._count)
-
-    def __iter__(self) -> Iterator[list[Any]]:
-        batches = iter(self._batches)
-        while joined := [index for batch in islice(batches, self._count) for index in batch]:
-            yield joined
-
-
-class DealtBatchSampler:
-    """Walks a script's batch sampler under the shared stream and hands out this worker's slice of each batch.
-
-    Parameters
-    ----------
-    batches
-        The script's batch sampler.
-    seeds
-        Worker 0's seeds of the shared stream.
-    evaluation
-        Whether a slice without samples is left out instead of borrowing some.
-    loader
-        The script's loader, whose generators belong to the position.
-
-    Attributes
-    ----------
-    batches
-        The script's batch sampler. An observer may put another source of global batches here.
-    evaluation
-        As above.
-    epoch
-        Which epoch the walk is in, counted from 1; it selects the stream's random numbers.
-    """
-
-    def __init__(
-        self, batches: Iterable[Any], seeds: Sequence[int], *, evaluation: bool, loader: DataLoader[Any]
-    ) -> None:
-        self.batches = batches
-        self.epoch = 0
-        self.walk: _Walk | None = None
-        self._seeds = seeds
-        self.evaluation = evaluation
-        self._pinned = False
-        self._loader = loader
-        self._generators = generator_states(loader)
-        self._skip = 0
-        # Where this epoch goes on after a restart, and who walks it; None where it has not come that far.
-        self._resume: int | None = None
-        self._walker: weakref.ref[_DealtIterator] | None = None
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return how far the walk has come: the epoch, and the global batches that its loop was handed."""
-        walker = self._under_way()
-        handed = self._resume if walker is None else walker.handed
-        generators = generator_states(self._loader) if handed is None else self._generators
-        return {"seeds": self._seeds, "epoch": self.epoch, "handed": handed, "generators": generators}
-
-    def is_under_way(self) -> bool:
-        """Whether a loop is within an epoch."""
-        return self._under_way() is not None
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there: the next walk is the rest of that epoch, or the next epoch where it was over."""
-        self._seeds, self.epoch, self._resume = state["seeds"], state["epoch"], state["handed"]
-        self._generators, self._walker = state["generators"], None
-        set_generator_states(self._loader, self._generators)
-
-    def _under_way(self) -> _DealtIterator | None:
-        """Return what a loop that is within an epoch takes its batches from."""
-        walker = None if self._walker is None else self._walker()
-        return None if walker is None or walker.exhausted else walker
-
-    def _begin(self) -> None:
-        """Begin an epoch, or go on with the one that a restart cut short."""
-        self._skip, self._resume, fresh = self._resume or 0, None, self._resume is None
-        if fresh:
-            self.epoch += 1
-            self._generators = generator_states(self._loader)
-
-    def __len__(self) -> int:
-        return len(self.batches)  # type: ignore[arg-type]
-
-    def __iter__(self) -> Iterator[Any]:
-        if not self._pinned:
-            self._begin()
-        self.walk = _Walk(self.batches, Stream(self._seeds, self.epoch), self._skip, evaluation=self.evaluation)
-        return self.walk
-
-    @contextmanager
-    def one_epoch(self) -> Iterator[None]:
-        """Begin an epoch that lasts while a loader makes its iterator, which may walk the sampler more than once."""
-        self._begin()
-        self._pinned = True
-        try:
-            yield
-        finally:
-            self._pinned = False
-
-
-class _Walk:
-    """One pass over the global batches; remembers the weight and size of the slices that it handed out."""
-
-    def __init__(self, batches: Iterable[Any], stream: Stream, skip: int, *, evaluation: bool) -> None:
-        self.slices: deque[tuple[float, int]] = deque()
-        self._stream = stream
-        self._evaluation = evaluation
-        self._rank, self._size = current().rank, current().size
-        with stream.drawing():
-            self._batches = iter(batches)
-            for _ in range(skip):
-                next(self._batches, None)
-
-    def __iter__(self) -> _Walk:
-        return self
-
-    def __next__(self) -> Any:
-        while True:
-            with self._stream.drawing():
-                batch = next(self._batches)
-            if not hasattr(batch, "__getitem__"):
-                batch = list(batch)
-            total = len(batch)
-            own = batch[total * self._rank // self._size : total * (self._rank + 1) // self._size]
-            if len(own) or not total:
-                self.slices.append((self._size * len(own) / total if total else 1.0, len(own)))
-                return own
-            if not self._evaluation:
-                self.slices.append((0.0, 0))
-                return batch[:]
-
-
 @functools.cache
 def _dealt_class(plain: type[DataLoader[Any]]) -> type[DataLoader[Any]]:
     """Make the subclass that a dealt loader has; it has one base, so that it fits an object made before."""
@@ -312,7 +175,7 @@ def _dealt_class(plain: type[DataLoader[Any]]) -> type[DataLoader[Any]]:
 class _DealtIterator:
     """Hands out batches, and tells the loader the weight of each."""
 
-    def __init__(self, loader: Any, batches: Iterator[Any], walk: _Walk | None, handed: int) -> None:
+    def __init__(self, loader: Any, batches: Iterator[Any], walk: Walk | None, handed: int) -> None:
         self.handed, self.exhausted = handed, False
         self._of: int | None = None
         with suppress(TypeError, NotImplementedError):  # a sampler need not know

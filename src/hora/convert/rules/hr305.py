@@ -18,6 +18,6 @@ def detect(program: Program) -> list[Finding]:
     shuffles = partners.draws(program)
     refused = [program.finding(CODE, node, message, None) for _, message, node in found]
     others = [one for one, (_, _, node) in zip(refused, found, strict=True) if node not in shuffles]
-    if len(others) == len(refused) or others:
+    if others or not refused:
         return list(dict.fromkeys(refused))
     return partners.mended(program, CODE) or list(dict.fromkeys(refused))
