@@ -15,17 +15,10 @@ def test_every_case_is_wrong_in_one_way(tmp_path: Path) -> None:
     assert all(case.converted != case.original for case in cases)
 
 
-# What `verify` does not see so far: docs/verify.md, limits.
-MISSED = {("gan/dcgan", "without HR503")}
-
-
 @pytest.mark.slow
 def test_todays_tenth_is_detected_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for outcome in outcomes(every_case(tmp_path)[datetime.date.today().toordinal() % 10 :: 10]):
         case, result = outcome.case, outcome.result
-        if (case.example.script, case.name) in MISSED:
-            assert not outcome.detected, "it is seen now: take it off the list"
-            continue
         assert outcome.detected, f"{case.example.script}, {case.name}: {result.why}"
         assert outcome.named is not False, f"{case.example.script}, {case.name}: named {result.cause}: {result.why}"

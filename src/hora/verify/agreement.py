@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from itertools import takewhile
 from typing import TypeVar
 
 from hora.script.events import BatchDrew, OptimizerBegan, OptimizerStepped
@@ -41,9 +42,10 @@ _NUMBERS = 48
 
 
 def same_noise(reference: Run, free: Run) -> Finding | None:
-    """Find noise, drawn for the samples of a batch, that is the same on two workers in every training batch.
+    """Find noise, drawn for the samples of a batch, that is the same on two workers, from the first training batch on.
 
-    One worker draws for each sample of a batch, several that are seeded alike draw the same for each slice.
+    One worker draws for each sample of a batch, several that are seeded alike draw the same for each slice, until a
+    batch without equal slices takes their random states apart.
     """
     training = {(loader, number): batches for loader, number, batches in reference.training_passes()}
     rows = {(drew.loader, drew.draw, drew.row) for drew in reference.of(BatchDrew)}
@@ -52,17 +54,18 @@ def same_noise(reference: Run, free: Run) -> Finding | None:
         for rank in range(free.workers)
     ]
     counted: dict[tuple[str, int], list[tuple[bool, int]]] = defaultdict(list)
-    for key in own[0].keys() & own[-1].keys():
+    for key in sorted(own[0].keys() & own[-1].keys()):
         loader, number, index, draw, row = key
         batch = training.get((loader, number), ())[index : index + 1]
         if (loader, draw, row) in rows and batch and len(batch[0]) >= 2 * free.workers:
             alike = any(other.get(key) == own[0][key] for other in own[1:])
             counted[loader, draw].append((alike, row * (len(batch[0]) // free.workers)))
     for (loader, draw), found in sorted(counted.items()):
-        if all(alike for alike, _ in found) and sum(count for _, count in found) >= _NUMBERS:
+        same = [count for _, count in takewhile(lambda batch: batch[0], found)]
+        if sum(same) >= _NUMBERS:
             detail = (
                 f"the workers draw the same random numbers for their slices of {loader} (draw {draw} of each step, "
-                f"in {len(found)} batches); one worker draws others for each sample"
+                f"in {len(same)} batches); one worker draws others for each sample"
             )
             return Difference("noise", 0, None, None, None, detail), "HR503"
     return None
