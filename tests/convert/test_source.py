@@ -115,3 +115,11 @@ def test_converting_does_not_import_torch() -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert result.stdout.strip() == "[]"
+
+
+def test_an_argument_named_async_is_told_its_name_of_today(tmp_path: Path) -> None:
+    script = tmp_path / "gpu.py"
+    script.write_text("x = 1\ny = x.cuda(async = True)\n", encoding="utf-8")
+    with pytest.raises(HoraError, match=r"gpu\.py:2 is not Python 3: 'async' is a keyword since") as error:
+        read(script, "convert")
+    assert "non_blocking=True" in str(error.value)

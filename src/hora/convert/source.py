@@ -181,6 +181,11 @@ def parse(text: str, *, path: Path, encoding: str = "utf-8", bom: bytes = b"", a
         reason = error.msg or "invalid syntax"
         if reason.startswith(_PYTHON_2):
             reason, mend = f"it is Python 2 ({reason})", "Bring the script to Python 3 first, for instance with 2to3."
+        elif "async=" in (error.text or "").replace(" ", ""):
+            reason, mend = (
+                "'async' is a keyword since Python 3.7",
+                "Write non_blocking=True in the place of async=True.",
+            )
         else:
             mend = "Give a script that Python itself accepts."
         raise HoraError(asked, f"{path}:{error.lineno} is not Python 3: {reason}", mend, status=1) from None
