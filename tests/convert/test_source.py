@@ -121,5 +121,5 @@ def test_an_argument_named_async_is_told_its_name_of_today(tmp_path: Path) -> No
     script = tmp_path / "gpu.py"
     script.write_text("x = 1\ny = x.cuda(async = True)\n", encoding="utf-8")
     with pytest.raises(HoraError, match=r"gpu\.py:2 is not Python 3: 'async' is a keyword since") as error:
-        read(script, "convert")
+        convert(script)
     assert "non_blocking=True" in str(error.value)
