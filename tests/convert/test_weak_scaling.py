@@ -109,3 +109,10 @@ def test_the_warm_up_has_torch_under_the_name_that_the_file_has(
     lines = convert(script, scaling="weak").converted.splitlines()
     assert any(line.startswith(f"warmup = {name}.optim.lr_scheduler.LinearLR(optimizer, ") for line in lines)
     assert ("import torch" in lines) == (name == "torch")
+
+
+def test_each_of_two_optimizers_has_its_own_warm_up():
+    dcgan = Path(__file__).parents[2] / "examples" / "gan" / "dcgan.py"
+    converted = convert(dcgan, scaling="weak").converted
+    for name in ("optimizer_g", "optimizer_d"):
+        assert f"{name}.register_step_post_hook(lambda *_, warmup=warmup: warmup.step())" in converted

@@ -98,8 +98,10 @@ def warmed(program: Program, call: Call) -> list[Edit] | str:
     torch, imports = named(source, "torch")
     warmup, size = program.fresh("warmup", "warm_up"), f"{program.runtime}.size()"
     steps = f"{WARM_EPOCHS} * len({loader})"
+    # Where several are warmed up, the name is that of the last by the time that a step is taken.
+    bound = f", {warmup}={warmup}" if len(program.stepping) > 1 else ""
     lines = [
         f"{warmup} = {torch}.optim.lr_scheduler.LinearLR({name}, 1 / {size}, total_iters={steps})",
-        f"{name}.register_step_post_hook(lambda *_: {warmup}.step())",
+        f"{name}.register_step_post_hook(lambda *_{bound}: {warmup}.step())",
     ]
     return [*imports, insert_before(source, loop, lines)]
