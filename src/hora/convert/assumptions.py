@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from hora.convert.arguments import Arguments
 from hora.convert.values import Constant, Foreign, Method, Thing, Value
@@ -17,16 +16,8 @@ from hora.convert.values import Constant, Foreign, Method, Thing, Value
 if TYPE_CHECKING:
     from hora.convert.walk import Walk
 
-Fact = tuple["Setting", "Constant | None", bool]
+Fact: TypeAlias = tuple[Method, Constant | None, bool]
 """A setting, the constant that it is compared with (None for its truth), and how that comes out."""
-
-
-@dataclass(frozen=True)
-class Setting:
-    """An option of the command line: the object that holds the options, and the option's name."""
-
-    options: Thing
-    name: str
 
 
 def is_options(thing: Thing) -> bool:
@@ -105,12 +96,12 @@ def _fact(walk: Walk, test: ast.expr) -> Fact | None:
     return None if setting is None else (setting, None, True)
 
 
-def _setting(value: Value | None) -> Setting | None:
+def _setting(value: Value | None) -> Method | None:
     """Give the setting that a value is, and nothing else."""
     if value is not None and value.setting and len(value.things) == 1:
         (thing,) = value.things
         if isinstance(thing, Method):
-            return Setting(thing.receiver, thing.name)
+            return thing
     return None
 
 

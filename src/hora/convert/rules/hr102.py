@@ -7,6 +7,7 @@ import re
 from functools import lru_cache
 
 from hora.convert.arguments import literal
+from hora.convert.assumptions import is_options
 from hora.convert.edits import Edit, insert_after, replace, without
 from hora.convert.finding import Finding
 from hora.convert.imports import among, binds_torch, modules_of
@@ -143,7 +144,7 @@ def _number_setting(program: Program, value: Value) -> bool:
     """Whether a value is a whole number that the script is started with."""
     return any(
         isinstance(thing, Method)
-        and getattr(thing.receiver, "maker", "").endswith("parse_args")
+        and is_options(thing.receiver)
         and any(thing.name in _whole_options(source.tree) for source in program.sources)
         for thing in value.things
     )
