@@ -130,7 +130,7 @@ def main():
             (loss * train_loader.weight).backward()
             optimizer.step()
             scheduler.step()
-            total += loss.item() * len(sound)
+            total += loss.item() * len(sound) * bool(train_loader.weight)
         total = hvd.allreduce(total, op=hvd.Sum)
         accuracy, instruments = evaluate(model, test_loader, device)
         mean = total / len(train_loader.dataset)

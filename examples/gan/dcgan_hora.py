@@ -73,8 +73,8 @@ def train(generator, discriminator, loader, optimizer_g, optimizer_d, latent, de
         (loss_g * loader.weight).backward()
         optimizer_g.step()
 
-        total_d += loss_d.item() * len(real)
-        total_g += loss_g.item() * len(real)
+        total_d += loss_d.item() * len(real) * bool(loader.weight)
+        total_g += loss_g.item() * len(real) * bool(loader.weight)
     total_d = hvd.allreduce(total_d, op=hvd.Sum)
     total_g = hvd.allreduce(total_g, op=hvd.Sum)
     return total_d / len(loader.dataset), total_g / len(loader.dataset)

@@ -97,7 +97,7 @@ def train(model, loader, optimizer, scheduler, accumulate, device):
         inputs, targets = inputs.to(device), targets.to(device)
         loss = cross_entropy(model, inputs, targets)
         (loss / accumulate * loader.weight).backward()
-        total += loss.item() * len(inputs)
+        total += loss.item() * len(inputs) * bool(loader.weight)
         if number % accumulate == 0 or number == len(loader):
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()

@@ -128,7 +128,7 @@ def main():
             optimizer.zero_grad(set_to_none=True)
             (loss * train_loader.weight).backward()
             optimizer.step()
-            total += loss.item() * len(clips)
+            total += loss.item() * len(clips) * bool(train_loader.weight)
         total = hvd.allreduce(total, op=hvd.Sum)
         scheduler.step()
         accuracy = evaluate(model, test_loader, device)

@@ -124,7 +124,7 @@ def train(model, loader, optimizer, scheduler, device):
         (loss * loader.weight).backward()
         optimizer.step()
         scheduler.step()
-        total += loss.item() * len(images)
+        total += loss.item() * len(images) * bool(loader.weight)
     total = hvd.allreduce(total, op=hvd.Sum)
     return total / len(loader.dataset)
 

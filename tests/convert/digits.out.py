@@ -50,7 +50,7 @@ def train(model, loader, optimizer, device):
         loss = F.cross_entropy(model(images), labels)
         (loss * loader.weight).backward()
         optimizer.step()
-        total += loss.item() * len(images)
+        total += loss.item() * len(images) * bool(loader.weight)
     total = hvd.allreduce(total, op=hvd.Sum)
     return total / len(loader.dataset)
 

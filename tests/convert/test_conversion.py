@@ -38,7 +38,7 @@ def test_each_edit_tells_its_rule_its_reason_and_its_line() -> None:
 def test_the_diff_is_one_that_patch_understands() -> None:
     diff = convert(DIGITS).diff()
     assert diff.startswith(f"--- {DIGITS}\n+++ {DIGITS}\n@@ -6,6 +6,7 @@\n")
-    assert diff.count("\n-") - 1 == 3
+    assert diff.count("\n-") - 1 == 4
 
 
 def test_the_converted_script_has_nothing_to_find(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import random
+import sys
 
 import numpy as np
 import pytest
@@ -384,6 +385,33 @@ def test_a_total_counts_each_sample_of_the_global_batch_once(pool, dtype):
     for size in (1, 3):
         # The last batch has one sample: two workers borrow it.
         assert pool.run(counted, 9, 4, dtype, size=size) == [[6, 22, 8]] * size
+
+
+def counted_by_the_runtime():
+    """What is counted in each batch while evaluation, with and without gradients, comes between."""
+    held = hvd.deal(DataLoader(Numbers(5), batch_size=2), evaluation=True)
+    found = []
+    for batch in hvd.deal(DataLoader(Numbers(9), batch_size=4)):
+        with torch.no_grad():
+            whole = [hvd.total(other.sum()).item() for other in DataLoader(Numbers(3), batch_size=3)]
+        sum(1 for _ in held)
+        loader = hvd.loader()
+        found.append((hvd.total(batch.sum()).item(), whole, loader.total(1) == hvd.total(1)))
+    return found
+
+
+def test_the_batch_at_hand_is_the_one_that_was_handed_out_last_for_training(pool):
+    for size in (1, 2, 3):
+        expected = [(total, [3], True) for total in (6, 22, 8)]
+        assert pool.run(counted_by_the_runtime, size=size) == [expected] * size
+
+
+def test_a_loader_is_asked_for_before_any_has_handed_out_a_batch(monkeypatch):
+    monkeypatch.setattr(sys.modules["hora.torch.deal"], "_at_hand", None)
+    assert hvd.total(3) == 3
+    with pytest.raises(HoraError, match=r"no loader that hvd\.deal") as caught:
+        hvd.loader()
+    assert "inside the loop over the batches" in str(caught.value)
 
 
 def mixed_with_partners(length, batch_size, share):

@@ -8,9 +8,8 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
+from hora.convert.counting import adder
 from hora.convert.edits import Edit, insert_after, surround
-from hora.convert.facts import Place
-from hora.convert.naming import expression
 from hora.convert.program import Program
 from hora.convert.spread import Kind
 from hora.convert.values import Class, Criterion, Function, Loader, Value, plain
@@ -42,8 +41,8 @@ def mended(program: Program, node: ast.AST) -> list[Edit] | None:
         if site is not None:
             return _of_criterion(program, site)
         return _of_mean(program, node)
-    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
-        return _of_quotient(program, node)
+    if isinstance(node, ast.BinOp | ast.AugAssign) and isinstance(node.op, ast.Div):
+        return _of_quotient(program, node, node.right if isinstance(node, ast.BinOp) else node.value)
     return None
 
 
@@ -59,34 +58,14 @@ def criterion_of(program: Program, node: ast.AST) -> ast.Call | None:
     return node if names and all(name.startswith("torch.nn.functional.") for name in names) else None
 
 
-def _loader(program: Program, node: ast.AST) -> str | None:
-    """Give the name of the one training loader whose batches an operation takes, on every way that leads there."""
-    found: set[str | None] = set()
-    for context, value in program.facts.values.get(node, {}).items():
-        place = _place(program, node, context)
-        loaders = frozenset(one for one in value.spread.loaders if isinstance(one, Loader))
-        trains = loaders and all(plain(one) in program.training_loaders for one in loaders)
-        if place is None or not trains or not place.control.alike or place.alone:
-            return None
-        loop = next((one for one, inside in reversed(place.loops) if inside == place.context), None)
-        near = (loop.iter,) if isinstance(loop, ast.For) else ()
-        found.add(expression(program, frozenset(loaders), place, near))
-    return found.pop() if len(found) == 1 else None
-
-
-def _place(program: Program, node: ast.AST, context: tuple[ast.AST, ...]) -> Place | None:
-    """Give the way that leads to an expression's statement."""
-    return program.facts.places.get(program.statement(node), {}).get(context)
-
-
-def _of_quotient(program: Program, node: ast.BinOp) -> list[Edit] | None:
+def _of_quotient(program: Program, node: ast.BinOp | ast.AugAssign, divisor: ast.expr) -> list[Edit] | None:
     """Divide by the global count in a quotient that is written out."""
-    name = _loader(program, node)
-    if name is None:
+    add = adder(program, node)
+    if add is None:
         return None
     edits: list[Edit] = []
-    for count in _counts(program, node.right, frozenset()):
-        edits += surround(program.home(count), count, f"{name}.total(", ")")
+    for count in _counts(program, divisor, frozenset()):
+        edits += surround(program.home(count), count, f"{add}(", ")")
     return edits or None
 
 
@@ -110,9 +89,9 @@ def _counts(program: Program, node: ast.AST, seen: frozenset[ast.AST]) -> Iterat
 
 def _of_mean(program: Program, node: ast.Call) -> list[Edit] | None:
     """Write a mean of entries as their sum over the global count."""
-    name = _loader(program, node)
+    add = adder(program, node)
     function = node.func
-    if name is None or not isinstance(function, ast.Attribute) or node.args or node.keywords:
+    if add is None or not isinstance(function, ast.Attribute) or node.args or node.keywords:
         return None
     entries = function.value
     if not _repeatable(entries):
@@ -120,7 +99,7 @@ def _of_mean(program: Program, node: ast.Call) -> list[Edit] | None:
     source = program.home(node)
     opening, closing = ("(", ")") if _tight(program, node) else ("", "")
     begin, end = source.span(entries)[1], source.span(node)[1]
-    quotient = f".sum() / {name}.total({source.segment(entries)}.numel()){closing}"
+    quotient = f".sum() / {add}({source.segment(entries)}.numel()){closing}"
     return [*surround(source, entries, opening, "")[:1], Edit(begin, end, quotient, source.path)]
 
 
@@ -137,10 +116,10 @@ def _of_criterion(program: Program, site: ast.Call) -> list[Edit] | None:
         return None
     edits = _asked(program, site, "sum" if counts else "none")
     for call in sorted(calls, key=lambda one: (one.lineno, one.col_offset)):
-        name = _loader(program, call)
-        if name is None and any(_trains(program, value) for value in program.values(call)):
+        add = adder(program, call)
+        if add is None and any(_trains(program, value) for value in program.values(call)):
             return None
-        more = _divided(program, site, call, options, name) if counts else _added_up(program, call, name)
+        more = _divided(program, site, call, options, add) if counts else _added_up(program, call, add)
         if more is None:
             return None
         edits += more
@@ -148,20 +127,20 @@ def _of_criterion(program: Program, site: ast.Call) -> list[Edit] | None:
 
 
 def _divided(
-    program: Program, site: ast.Call, call: ast.Call, options: dict[str, ast.expr], name: str | None
+    program: Program, site: ast.Call, call: ast.Call, options: dict[str, ast.expr], add: str | None
 ) -> list[Edit] | None:
     """Divide a loss that gives the sum by what its mean divides by, on all workers where it is trained on."""
     count = _counted(program, site, call, options)
     if count is None:
         return None
-    divisor = count if name is None else f"{name}.total({count})"
+    divisor = count if add is None else f"{add}({count})"
     opening, closing = ("(", ")") if _tight(program, call) else ("", "")
     return surround(program.home(call), call, opening, f" / {divisor}{closing}")
 
 
-def _added_up(program: Program, call: ast.Call, name: str | None) -> list[Edit] | None:
+def _added_up(program: Program, call: ast.Call, add: str | None) -> list[Edit] | None:
     """Make the mean of a loss that gives its entries: over those of all workers where it is trained on."""
-    if name is None:
+    if add is None:
         return surround(program.home(call), call, "", ".mean()")
     statement = program.statement(call)
     if not isinstance(statement, ast.Assign) or statement.value is not call or len(statement.targets) != 1:
@@ -169,7 +148,7 @@ def _added_up(program: Program, call: ast.Call, name: str | None) -> list[Edit] 
     if not isinstance(statement.targets[0], ast.Name):
         return None
     losses = statement.targets[0].id
-    line = f"{losses} = {losses}.sum() / {name}.total({losses}.numel())"
+    line = f"{losses} = {losses}.sum() / {add}({losses}.numel())"
     return [insert_after(program.home(statement), statement, [line])]
 
 

@@ -167,6 +167,7 @@ def loader(walk: Walk, arguments: Arguments) -> Value:
     made = Loader(arguments.node, walk.context)
     walk.state.trace.lose()
     walk.facts.given[made] = arguments
+    walk.given_size(arguments.get(1, "batch_size"))
     walk.facts.made.setdefault(made, walk.place)
     for value in arguments.all:
         spread = walk.state.deep_spread(value)

@@ -46,20 +46,39 @@ def inside_evaluation(program: Program, place: Place) -> bool:
     return bool(loops & set(place.loops))
 
 
-def unweighed(program: Program) -> Iterator[tuple[Accumulation, ast.expr, frozenset[Loader], Place]]:
-    """Give the means that are added up over batches without their weights: the statement, the term, its loaders."""
+def borrowed(spread: Spread) -> bool:
+    """Whether a value counts samples that a worker may have borrowed to take a step with."""
+    counts = spread.kind in (Kind.COUNT, Kind.SUM, Kind.TOTAL) and not spread.held
+    return counts and dealt(spread) and all(loader.dealt == "training" for loader in loaders_of(spread))
+
+
+def unweighed(program: Program) -> Iterator[tuple[Accumulation, ast.expr, Spread, Place]]:
+    """Give what is added up over batches without their weights: the statement, the term, its spread.
+
+    The terms are means, and counts and sums of samples that may be borrowed.
+    """
     for statement, places in program.facts.places.items():
         if not isinstance(statement, Accumulation):
             continue
         node = statement if isinstance(statement, ast.AugAssign) else statement.value
         for place in places.values():
             whole = program.value(node, place.context)
-            if whole is None or whole.spread.kind is not Kind.MEANS or not dealt(whole.spread):
+            if whole is None or not dealt(whole.spread):
+                continue
+            means = whole.spread.kind is Kind.MEANS
+            if not means and not (whole.spread.kind is Kind.TOTAL and borrowed(whole.spread)):
                 continue
             for term in _terms(statement.value):
                 value = program.value(term, place.context)
-                if value is not None and value.spread.kind is Kind.MEAN:
-                    yield statement, term, loaders_of(value.spread), place
+                if value is None:
+                    continue
+                if value.spread.kind is Kind.MEAN if means else countable(value.spread):
+                    yield statement, term, value.spread, place
+
+
+def countable(spread: Spread) -> bool:
+    """Whether a term counts samples of one batch that may be borrowed."""
+    return spread.kind in (Kind.COUNT, Kind.SUM) and borrowed(spread)
 
 
 def _terms(node: ast.expr) -> Iterator[ast.expr]:

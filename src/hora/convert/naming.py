@@ -91,6 +91,14 @@ def expression(
     return None
 
 
+def loader(program: Program, loaders: frozenset[Loader], place: Place, near: Sequence[ast.AST] = ()) -> str | None:
+    """Give an expression for the loaders whose batch a step takes: a name, or the runtime's for the one that trains."""
+    named = expression(program, frozenset(loaders), place, near)
+    trains = {plain(one) for one in loaders} == program.training_loaders
+    # Where but one loader hands out batches to train on, the last that was handed out is this one's.
+    return f"{program.runtime}.loader()" if named is None and trains and len(program.training_loaders) == 1 else named
+
+
 def _in_reach(program: Program, frame: Frame) -> dict[str, Value]:
     """Give the names that can be read in a frame, the nearest first, with all that they ever stood for."""
     reach = dict(program.facts.bindings.get(frame, {}))

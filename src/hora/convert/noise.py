@@ -10,7 +10,7 @@ from itertools import pairwise
 from hora.convert.edits import Edit, insert_before, replace, surround
 from hora.convert.facts import Place
 from hora.convert.metrics import batch_loop, loaders_of
-from hora.convert.naming import expression
+from hora.convert.naming import loader
 from hora.convert.program import Program
 from hora.convert.seeds import streams
 from hora.convert.spread import Kind
@@ -123,7 +123,7 @@ def loader_of(program: Program, count: ast.expr, place: Place) -> str | None:
         return None
     loops = [one for draw in program.facts.draws.values() if draw.loaders & loaders for one in (batch_loop(draw),)]
     near = [one.iter for one in loops if isinstance(one, ast.For)][:1]
-    return expression(program, frozenset(loaders), place, near)
+    return loader(program, loaders, place, near)
 
 
 def sliced(program: Program, drawn: Noise) -> list[Edit]:

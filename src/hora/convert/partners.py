@@ -8,7 +8,7 @@ from hora.convert import noise
 from hora.convert.edits import surround
 from hora.convert.finding import Finding
 from hora.convert.metrics import loaders_of
-from hora.convert.naming import expression
+from hora.convert.naming import loader
 from hora.convert.program import Program
 from hora.convert.values import Shuffled
 
@@ -37,7 +37,7 @@ def mended(program: Program, code: str) -> list[Finding]:
     for (node, context), place in program.facts.partners.items():
         value = program.value(node.value, context)
         loaders = loaders_of(value.spread) if value is not None else frozenset()
-        name = expression(program, frozenset(loaders), place) if loaders else None
+        name = loader(program, loaders, place) if loaders else None
         if name is None:
             return [program.finding(code, node, "partners are taken of samples whose loader has no name here", None)]
         edits += surround(program.home(node), node.value, f"{name}.gather(", ")")

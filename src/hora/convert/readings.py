@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from hora.convert.facts import Escape
-from hora.convert.metrics import CURRENT, dealt, for_evaluation, inside_evaluation, loaders_of
-from hora.convert.naming import expression
+from hora.convert.metrics import CURRENT, countable, dealt, for_evaluation, inside_evaluation, loaders_of
+from hora.convert.naming import loader
+from hora.convert.products import TIGHT
 from hora.convert.program import Program
 from hora.convert.spread import TEXT, Kind, Spread
 from hora.convert.values import Box, Context, Value, WorkerZero
@@ -166,32 +167,37 @@ def _reading(program: Program, node: ast.expr, anchor: ast.stmt) -> Reading | No
         return None
     (kind,) = kinds
     text, base = program.home(node).segment(node), _base(node)
+    factor = text if isinstance(node, TIGHT) else f"({text})"
     if kind is Kind.SUM:
         counts = all(value.spread.kind is Kind.COUNT for value in values.values())
         base = "samples" if counts and not isinstance(node, ast.Name) else base or "sum"
-        return Reading(node, anchor, f"{{name}} = {hvd}.allreduce({text}, op={hvd}.Sum)", f"all_{base}", False)
+        loader = _loader(program, node) if all(countable(value.spread) for value in values.values()) else None
+        own = f"{factor} * bool({loader}.weight)" if loader is not None else text
+        return Reading(node, anchor, f"{{name}} = {hvd}.allreduce({own}, op={hvd}.Sum)", f"all_{base}", False)
     if kind is Kind.SHARE:
         plain = isinstance(node, ast.Name | ast.Attribute | ast.Subscript)
         return Reading(
             node, anchor, f"{{name}} = {hvd}.allreduce({text})", text if plain else f"mean_{base or 'value'}", plain
         )
+    loader = _loader(program, node)
+    if loader is None:
+        return None
+    if not all(value.number for value in values.values()):
+        factor = f"{factor}.detach()"
+    line = f"{{name}} = {hvd}.allreduce({factor} * {loader}.weight)"
+    return Reading(node, anchor, line, f"mean_{base or 'value'}", False)
+
+
+def _loader(program: Program, node: ast.expr) -> str | None:
+    """Give the name of the loader whose batch an expression is read of, where it has the same on all ways."""
     names = set()
-    for context, value in values.items():
+    for context, value in program.facts.values.get(node, {}).items():
         place = next((place for place in program.places(program.statement(node)) if place.context == context), None)
         if place is not None:
             loop = next((loop for loop, where in reversed(place.loops) if where == context), None)
             near = [loop.iter] if isinstance(loop, ast.For) else []
-            names.add(expression(program, loaders_of(value.spread), place, near))
-    if len(names) != 1 or None in names:
-        return None
-    if not all(value.number for value in values.values()):
-        text = (
-            f"{text}.detach()"
-            if isinstance(node, ast.Name | ast.Attribute | ast.Call | ast.Subscript)
-            else f"({text}).detach()"
-        )
-    line = f"{{name}} = {hvd}.allreduce({text} * {names.pop()}.weight)"
-    return Reading(node, anchor, line, f"mean_{base or 'value'}", False)
+            names.add(loader(program, loaders_of(value.spread), place, near))
+    return names.pop() if len(names) == 1 else None
 
 
 def _kind(value: Value) -> Kind | None:

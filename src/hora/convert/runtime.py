@@ -16,7 +16,7 @@ NAME = "hora.torch"
 COLLECTIVES = frozenset({
     "allreduce", "allgather", "broadcast", "broadcast_", "broadcast_object", "allgather_object", "barrier",
     "broadcast_parameters", "broadcast_optimizer_state", "DistributedOptimizer", "deal", "grouped_allreduce",
-    "allreduce_",
+    "allreduce_", "total",
 })  # fmt: skip
 
 
@@ -39,6 +39,11 @@ def call(walk: Walk, name: str, arguments: Arguments) -> Value:
     if name == "DistributedOptimizer":
         wrapped = (replace(one, wrapped=True) if isinstance(one, Optimizer) else one for one in first.things)
         return replace(first, things=frozenset(wrapped))
+    if name == "loader":
+        draws = walk.facts.draws.values()
+        return Value(things=frozenset(one for draw in draws for one in draw.loaders if one.dealt == "training"))
+    if name == "total":
+        return _total(walk, first, arguments)
     if name == "allreduce":
         return _allreduce(walk, first, arguments)
     return first if name == "convert_sync_batchnorm" else UNKNOWN
@@ -65,6 +70,23 @@ def of_loader(walk: Walk, name: str, arguments: Arguments) -> Value:
         whole = spread.kind is Kind.ROWS and spread.axis == 0
         message = f"what is {spread.kind.value} is gathered"
         return UNKNOWN if whole else tensor(mixed("HR305", message, arguments.node, spread))
+    return _counted(walk, value, arguments)
+
+
+def _counted(walk: Walk, value: Value, arguments: Arguments) -> Value:
+    """Give what all workers count together."""
+    spread = walk.state.deep_spread(value)
     if spread.local and spread.kind not in (Kind.COUNT, Kind.SUM):
         return tensor(mixed("HR304", f"what is {spread.kind.value} is counted", arguments.node, spread))
     return Value(number=value.number)
+
+
+def _total(walk: Walk, value: Value, arguments: Arguments) -> Value:
+    """Give what all workers count in the batch that they train on; of evaluation, which has to be whole, the count."""
+    spread = walk.state.deep_spread(value)
+    if any(isinstance(one, Loader) and one.dealt == "evaluation" for one in spread.loaders):
+        walk.escape(arguments.node, tuple(arguments.pairs), "is divided by")
+        return tensor(
+            mixed("HR304", "a count of the worker's slice is not added up in evaluation", arguments.node, spread)
+        )
+    return _counted(walk, value, arguments)

@@ -59,6 +59,8 @@ class Spread:
         What made it mixed, or a worker's own.
     flat
         For entries of samples: whether there is one number for each, as far as that can be seen.
+    held
+        For counts and sums: whether samples that a worker has borrowed, having none of its own, are left out.
     """
 
     kind: Kind
@@ -66,6 +68,7 @@ class Spread:
     axis: int | None = None
     why: Reason | None = None
     flat: bool = False
+    held: bool = False
 
     @property
     def local(self) -> bool:
@@ -170,7 +173,8 @@ def join(left: Spread, right: Spread) -> Spread:
     ):
         if pair <= kinds:
             axis = left.axis if left.axis == right.axis else None
-            return Spread(result, loaders, axis if result in ENTRIES else None)
+            held = left.held and right.held
+            return Spread(result, loaders, axis if result in ENTRIES else None, held=held)
     message = f"it is {left.kind.value} on one path and {right.kind.value} on another"
     why = left.why or right.why or Reason("HR303", message, ast.Pass())
     return Spread(Kind.MIXED, loaders, why=why)
@@ -186,7 +190,7 @@ def add(left: Spread, right: Spread, node: ast.AST) -> Spread:
     if early is not None:
         return early
     kinds = {left.kind, right.kind}
-    both = replace(left, loaders=left.loaders | right.loaders)
+    both = replace(left, loaders=left.loaders | right.loaders, held=left.held and right.held)
     if Kind.ALIKE in kinds:
         other = right if left.kind is Kind.ALIKE else left
         if other.kind in (*ENTRIES, Kind.MEAN, Kind.MEANS, Kind.SHARE):
@@ -215,7 +219,7 @@ def multiply(left: Spread, right: Spread, node: ast.AST) -> Spread:
     if kinds & {Kind.ALIKE, Kind.ZERO}:
         return right if left.alike else left
     if kinds == {Kind.MEAN, Kind.COUNT}:
-        return Spread(Kind.SUM, loaders)
+        return Spread(Kind.SUM, loaders, held=left.held or right.held)
     if kinds == {Kind.SUM, Kind.INVERSE}:
         return Spread(Kind.MEAN, loaders)
     if kinds == {Kind.COUNT, Kind.INVERSE}:
@@ -223,7 +227,7 @@ def multiply(left: Spread, right: Spread, node: ast.AST) -> Spread:
     if kinds == {Kind.MEAN, Kind.WEIGHT}:
         return Spread(Kind.SHARE, loaders)
     if Kind.HELD in kinds and kinds & {Kind.COUNT, Kind.SUM}:
-        return Spread(Kind.COUNT if Kind.COUNT in kinds else Kind.SUM, loaders)
+        return Spread(Kind.COUNT if Kind.COUNT in kinds else Kind.SUM, loaders, held=True)
     return _rows(left, right, node)
 
 

@@ -15,6 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from hora.convert import access, assumptions, expressions, networks, statements
+from hora.convert.arguments import literal
 from hora.convert.facts import Backward, Call, Draw, Escape, Event, Facts, Place
 from hora.convert.memory import State
 from hora.convert.modules import Modules
@@ -95,6 +96,7 @@ class Walk:
         self.whole = whole
         self.optimizers = optimizers
         self.sizes = sizes
+        self.settings: frozenset[frozenset[Thing]] = frozenset()
         self.facts = Facts()
         self.module = Frame(tree, ())
         self.state = State()
@@ -137,7 +139,7 @@ class Walk:
         if not self.work.spend(self.frame.node):
             raise self._too_large()
         value = expressions.evaluate(self, node)
-        if node in self.sized and value.spread.alike:
+        if (node in self.sized or (value.setting and value.things in self.settings)) and value.spread.alike:
             value = replace(value, sized=True)
         self.facts.see(node, self.context, value)
         self.last[node] = value
@@ -345,6 +347,14 @@ class Walk:
         else:
             spread = Spread(Kind.ROWS, frozenset({loader}), 0)
         return Value(spread=spread, things=frozenset({Batch()}))
+
+    def given_size(self, size: Value | None) -> None:
+        """Note what a loader is given as its batch size: a setting, or a number, is one wherever it is read."""
+        if size is not None and size.setting and size.things:
+            self.settings |= {size.things}
+        number = literal(size) if size is not None else None
+        if isinstance(number, int) and number > 1:
+            self.sizes |= {number}
 
     def loader_attribute(self, loader: Loader, name: str) -> Value:
         """Give an attribute of a loader."""

@@ -16,7 +16,7 @@ from hora.torch.built import (
     rocm_built,
 )
 from hora.torch.compression import Compression
-from hora.torch.deal import deal
+from hora.torch.deal import deal, loader, total
 from hora.torch.exceptions import HorovodInternalError, HostsUpdatedInterrupt
 from hora.torch.gathering import allgather, allgather_async, grouped_allgather, grouped_allgather_async
 from hora.torch.handles import poll, synchronize
@@ -111,6 +111,7 @@ __all__ = [
     "is_homogeneous",
     "is_initialized",
     "join",
+    "loader",
     "local_rank",
     "local_size",
     "mpi_built",
@@ -129,4 +130,5 @@ __all__ = [
     "start_timeline",
     "stop_timeline",
     "synchronize",
+    "total",
 ]

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import ast
 
-from hora.convert.edits import Edit, insert_before
+from hora.convert.edits import Edit
 from hora.convert.facts import Backward
 from hora.convert.finding import Finding
 from hora.convert.losses import refusals
-from hora.convert.naming import expression
+from hora.convert.naming import loader
 from hora.convert.products import multiplied
 from hora.convert.program import Program
 from hora.convert.spread import Kind
-from hora.convert.values import Loader, plain
+from hora.convert.values import Loader
 
 CODE = "HR206"
 TITLE = "uneven slices keep their weight"
@@ -33,7 +33,7 @@ def _weigh(program: Program, ways: list[Backward]) -> list[Finding]:
         return []
     name = common_name(program, ways, Kind.MEAN)
     if name is None:
-        return [program.finding(CODE, first.node, NAMELESS, kept(program, ways))]
+        return [program.finding(CODE, first.node, NAMELESS, None)]
     edits = weighed(program, first.loss, name)
     return [program.finding(CODE, first.node, "the loss of a slice is averaged without its weight", edits)]
 
@@ -56,25 +56,14 @@ def loader_name(program: Program, backward: Backward) -> str | None:
     place = backward.place
     loop = next((node for node, context in reversed(place.loops) if context == place.context), None)
     loaders = frozenset(one for one in backward.value.spread.loaders if isinstance(one, Loader))
-    return expression(program, frozenset(loaders), place, [loop.iter] if isinstance(loop, ast.For) else [])
-
-
-def kept(program: Program, ways: list[Backward]) -> list[Edit] | None:
-    """Keep a loader under another name where its own is given to what wraps it: ``loader = tqdm(loader)``."""
-    frame = ways[0].place.frame
-    loaders = {plain(one) for back in ways for one in back.value.spread.loaders if isinstance(one, Loader)}
-    for node in ast.walk(frame.node):
-        value = node.value if isinstance(node, ast.Assign) and len(node.targets) == 1 else None
-        if not (isinstance(node, ast.Assign) and isinstance(value, ast.Call) and value.args):
-            continue
-        name, held = node.targets[0], value.args[0]
-        same = isinstance(name, ast.Name) and isinstance(held, ast.Name) and name.id == held.id
-        if same and all({plain(one) for one in found.things} == loaders for found in program.values(held)):
-            text = program.home(node).segment(held)
-            return [insert_before(program.home(node), node, [f"{program.fresh(f'dealt_{text}')} = {text}"])]
-    return None
+    return loader(program, loaders, place, [loop.iter] if isinstance(loop, ast.For) else [])
 
 
 def weighed(program: Program, node: ast.expr, loader: str) -> list[Edit]:
     """Multiply an expression by the weight of the loader's batch."""
     return multiplied(program.home(node), node, f"{loader}.weight")
+
+
+def held(program: Program, node: ast.expr, loader: str) -> list[Edit]:
+    """Count what an expression counts, unless the samples of the batch are borrowed."""
+    return multiplied(program.home(node), node, f"bool({loader}.weight)")

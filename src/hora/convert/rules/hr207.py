@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 
-from hora.convert import noise
+from hora.convert import full, noise
 from hora.convert.edits import Edit, replace
 from hora.convert.finding import Finding
 from hora.convert.losses import broken
@@ -23,7 +23,9 @@ def detect(program: Program) -> list[Finding]:
         refusal = broken(program, backward)
         if refusal is not None and refusal[0] == CODE:
             _, message, node = refusal
-            found[program.finding(CODE, node, message, _own_entries(program, node))] = None
+            found[program.finding(CODE, node, message, _own_entries(program, node) or full.counted(program, node))] = (
+                None
+            )
     return list(found)
 
 

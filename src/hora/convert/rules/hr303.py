@@ -6,7 +6,7 @@ from hora.convert.finding import Finding
 from hora.convert.losses import refusals
 from hora.convert.products import multiplied
 from hora.convert.program import Program
-from hora.convert.rules.hr206 import NAMELESS, common_name, kept, unscaled
+from hora.convert.rules.hr206 import NAMELESS, common_name, unscaled
 from hora.convert.spread import Kind
 
 CODE = "HR303"
@@ -23,7 +23,7 @@ def detect(program: Program) -> list[Finding]:
             continue
         name = common_name(program, ways, Kind.SUM)
         if name is None:
-            findings.append(program.finding(CODE, first.node, NAMELESS, kept(program, ways)))
+            findings.append(program.finding(CODE, first.node, NAMELESS, None))
             continue
         # A worker without samples of its own has borrowed some, which must not be counted twice.
         edits = multiplied(program.home(first.loss), first.loss, f"{program.runtime}.size() * bool({name}.weight)")

@@ -8,14 +8,17 @@ from hora.convert.edits import Edit, insert_after, insert_before, replace
 from hora.convert.finding import Finding
 from hora.convert.losses import all_followed
 from hora.convert.metrics import dealt, for_evaluation, loaders_of, totals, unweighed
-from hora.convert.naming import expression
+from hora.convert.naming import loader
 from hora.convert.program import Program
 from hora.convert.readings import Reading, readings
-from hora.convert.rules.hr206 import weighed
+from hora.convert.rules.hr206 import held, weighed
+from hora.convert.spread import Kind
 
 CODE = "HR601"
 TITLE = "metrics are reduced with their counts"
 WHY = "A sum over a worker's slice, divided by the size of the data set, is off by a factor of N."
+
+BORROWED = "a worker without samples of its own, which takes its step with borrowed ones, counts these"
 
 
 def detect(program: Program) -> list[Finding]:
@@ -37,20 +40,23 @@ def blocked(program: Program) -> frozenset[int]:
 
 
 def _weigh(program: Program) -> list[Finding]:
-    """Weigh the means that are added up over batches."""
-    names: dict[ast.expr, set[str | None]] = {}
-    for _statement, term, loaders, place in unweighed(program):
+    """Weigh the means that are added up over batches, and leave borrowed samples out of counts and sums."""
+    names: dict[ast.expr, set[tuple[str | None, bool]]] = {}
+    for _statement, term, spread, place in unweighed(program):
         loop = next((loop for loop, context in reversed(place.loops) if context == place.context), None)
         near = [loop.iter] if isinstance(loop, ast.For) else []
-        names.setdefault(term, set()).add(expression(program, loaders, place, near))
+        name = loader(program, loaders_of(spread), place, near)
+        names.setdefault(term, set()).add((name, spread.kind is Kind.MEAN))
         if len(program.values(term)) != len([v for v in program.values(term) if dealt(v.spread)]):
-            names[term].add(None)
+            names[term].add((None, False))
     findings = []
     for term, found in names.items():
-        name = found.pop() if len(found) == 1 else None
-        if name is not None:
-            edits = weighed(program, term, name)
-            findings.append(program.finding(CODE, term, "a mean over the slice is added up without its weight", edits))
+        name, mean = found.pop() if len(found) == 1 else (None, False)
+        if name is None:
+            continue
+        message = "a mean over the slice is added up without its weight" if mean else BORROWED
+        edits = weighed(program, term, name) if mean else held(program, term, name)
+        findings.append(program.finding(CODE, term, message, edits))
     return findings
 
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from hora.convert.finding import Finding
 from hora.convert.program import Program
+from hora.convert.runtime import NAME
 from hora.convert.targets import horovod, parallel, sampling, wording
 from hora.convert.targets.words import WORDS, Needs
+from hora.convert.values import Loader, Method
 
 TARGETS = ("hora", *WORDS)
 """What a script can be converted to."""
@@ -27,7 +29,7 @@ def translate(program: Program, target: str) -> list[Finding]:
     """
     words = WORDS[target]
     needs = Needs()
-    findings = _closures(program)
+    findings = [*_closures(program), *_wordless(program)]
     findings += horovod.detect(program) if target == "horovod" else parallel.wrap(program, words, needs)
     findings += sampling.detect(program, words, needs)
     findings += wording.detect(program, words, needs)
@@ -37,6 +39,20 @@ def translate(program: Program, target: str) -> list[Finding]:
 def complete(program: Program, target: str) -> list[Finding]:
     """Find what a translated script must do besides, as it is followed again."""
     return parallel.detect(program) if target == "ddp" else []
+
+
+def _wordless(program: Program) -> list[Finding]:
+    """Refuse what only the runtime says: partners from all workers' samples, and counts that know the evaluation."""
+    findings = [
+        program.finding("HR304", call.node, "training and evaluation share this count: convert to hora", None)
+        for call in program.calls_of(f"{NAME}.total")
+    ]
+    for call in program.all_calls:
+        gathers = {thing for thing in call.function.things if isinstance(thing, Method) and thing.name == "gather"}
+        if any(isinstance(thing.receiver, Loader) for thing in gathers):
+            message = "partners are taken from all workers' samples, with their gradients: convert to hora"
+            findings.append(program.finding("HR305", call.node, message, None))
+    return list(dict.fromkeys(findings))
 
 
 def _closures(program: Program) -> list[Finding]:

@@ -13,8 +13,8 @@ def train_one_epoch(model, loader, optimizer, epoch):
         optimizer.zero_grad()
         (loss * loader.weight).backward()
         optimizer.step()
-        total += loss.item() * y.size(0)
-        seen += y.size(0)
+        total += loss.item() * y.size(0) * bool(loader.weight)
+        seen += y.size(0) * bool(loader.weight)
         if step % 2 == 0:
             mean_loss = hvd.allreduce(loss.item() * loader.weight)
             if hvd.rank() == 0:

@@ -38,7 +38,7 @@ class Trainer:
             self.optimizer.zero_grad()
             (loss * self.train_loader.weight).backward()
             self.optimizer.step()
-            total += loss.item() * len(x)
+            total += loss.item() * len(x) * bool(self.train_loader.weight)
         total = hvd.allreduce(total, op=hvd.Sum)
         return total / len(self.train_loader.dataset)
 

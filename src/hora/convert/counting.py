@@ -1,0 +1,93 @@
+"""Who adds up over the workers what each counts in its slice: the loader by name, or the runtime for all that train."""
+
+from __future__ import annotations
+
+import ast
+
+from hora.convert.facts import Place
+from hora.convert.naming import expression
+from hora.convert.program import Program
+from hora.convert.values import Context, Loader, Named, Value, plain
+
+_RECORDS_NOTHING = frozenset({"torch.no_grad", "torch.inference_mode"})
+_RECORDS_AGAIN = frozenset({"enable_grad", "set_grad_enabled"})
+
+
+def adder(program: Program, node: ast.AST) -> str | None:
+    """Give the function that adds up a count of what an operation takes: ``loader.total`` or ``hvd.total``.
+
+    The second stands where the loader has no name, or where evaluation comes by as well: it leaves a count as it is
+    where no gradients are recorded.
+
+    Parameters
+    ----------
+    program
+        The script.
+    node
+        The operation that divides by the count.
+
+    Returns
+    -------
+    str or None
+        None where neither is right: not all workers come there together, or evaluation does with gradients recorded.
+    """
+    names: set[str | None] = set()
+    trained: set[Loader] = set()
+    for context, value in program.facts.values.get(node, {}).items():
+        place = program.facts.places.get(program.statement(node), {}).get(context)
+        if place is None:
+            return None
+        loaders = frozenset(plain(one) for one in value.spread.loaders if isinstance(one, Loader))
+        if loaders and loaders <= program.training_loaders and place.control.alike and not place.alone:
+            trained |= loaders
+            names.add(_named(program, value, place))
+        elif loaders & program.training_loaders or not _unrecorded(program, node, context):
+            return None
+        else:
+            names.add(None)
+    if len(names) == 1 and None not in names:
+        return f"{names.pop()}.total"
+    return f"{program.runtime}.total" if _at_hand(program, node, trained) else None
+
+
+def _named(program: Program, value: Value, place: Place) -> str | None:
+    """Give the name of the loader whose batches a value depends on."""
+    loaders = frozenset(one for one in value.spread.loaders if isinstance(one, Loader))
+    loop = next((one for one, inside in reversed(place.loops) if inside == place.context), None)
+    return expression(program, frozenset(loaders), place, (loop.iter,) if isinstance(loop, ast.For) else ())
+
+
+def _at_hand(program: Program, node: ast.AST, trained: set[Loader]) -> bool:
+    """Whether the batch that was handed out last for training is the one that an operation takes."""
+    if len(trained) != 1 or trained != program.training_loaders:
+        return False
+    # What a checkpoint runs is run without gradients first.
+    calls = {call for context in program.facts.values[node] for call in context}
+    return not any(
+        isinstance(thing, Named) and thing.name.startswith("torch.utils.checkpoint.")
+        for call in calls
+        for value in program.values(getattr(call, "func", call))
+        for thing in value.things
+    )
+
+
+def _unrecorded(program: Program, node: ast.AST, context: Context) -> bool:
+    """Whether gradients are not recorded where a way leads to a node."""
+    if program.names & _RECORDS_AGAIN:
+        return False
+    return any(_within(program, inner) for inner in (node, *context))
+
+
+def _within(program: Program, node: ast.AST) -> bool:
+    """Whether a block or a function around a node records no gradients."""
+    for outer in program.ancestors(node):
+        ends = isinstance(outer, ast.FunctionDef | ast.Lambda)
+        wrappers = [item.context_expr for item in outer.items] if isinstance(outer, ast.With) else []
+        for wrapper in outer.decorator_list if isinstance(outer, ast.FunctionDef) else wrappers:
+            function = wrapper.func if isinstance(wrapper, ast.Call) else wrapper
+            named = {getattr(thing, "name", "") for value in program.values(function) for thing in value.things}
+            if named and named <= _RECORDS_NOTHING:
+                return True
+        if ends:
+            return False
+    return False

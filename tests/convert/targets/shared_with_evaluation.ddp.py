@@ -1,0 +1,1 @@
+# 16:82 HR304 training and evaluation share this count: convert to hora
