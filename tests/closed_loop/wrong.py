@@ -125,7 +125,7 @@ def bugs() -> Iterator[Case]:
         one, several = _replaced(original, *both), _replaced(converted, *both, *edits)
         return Case(DIGITS, name, frozenset(expected.split()), one, several, workers)
 
-    yield case("loss divided twice", "HR303", ("loader.weight)", "loader.weight / hvd.size())"))
+    yield case("loss divided twice", "HR303", ("loader.weight).backward", "loader.weight / hvd.size()).backward"))
     yield case("gradients averaged twice", "HR303", (_BACKWARD, _BACKWARD + _AVERAGED_AGAIN))
     yield case(
         "one seed on all workers' augmentation",
