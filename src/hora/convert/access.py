@@ -165,6 +165,8 @@ def _attribute_of(walk: Walk, thing: Thing, name: str, node: ast.AST) -> Value:
             return _bound(walk, thing, member, node)
         if isinstance(thing, Class):
             return of(Method(thing, name)) if gradients.is_function(thing) and name == "apply" else UNKNOWN
+    if isinstance(thing, Stream) and thing.iterates and name in ("weight", "total", "gather"):
+        return either(walk.loader_attribute(loader, name) for loader in thing.loaders)
     if isinstance(thing, Loader):
         return walk.loader_attribute(thing, name)
     if isinstance(thing, Parameters) and name in ("data", "grad"):
@@ -173,7 +175,7 @@ def _attribute_of(walk: Walk, thing: Thing, name: str, node: ast.AST) -> Value:
         return UNKNOWN
     if isinstance(thing, Module) and name[:1].islower() and name in ("weight", "bias"):
         return of(Parameters(thing))
-    if name == "module" and networks.is_module(thing):
+    if name in ("module", "_modules") and networks.is_module(thing):
         return of(thing)
     return Value(things=frozenset({Method(thing, name)}), setting=assumptions.is_options(thing))
 

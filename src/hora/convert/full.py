@@ -97,9 +97,51 @@ def _passed_over(program: Program, loop: ast.For, node: ast.AST) -> bool:
             return False
         if isinstance(statement, ast.If) and isinstance(statement.body[-1], ast.Continue | ast.Break):
             test = statement.test
-            if isinstance(test, ast.Compare) and len(test.ops) == 1 and _differ(program, test):
-                return True
+            if isinstance(test, ast.Compare) and len(test.ops) == 1:
+                if _differ(program, test) or (_counted_out(program, loop, test) and _breaks(statement)):
+                    return True
     return False
+
+
+def _breaks(statement: ast.If) -> bool:
+    """Whether a branch leaves its loop."""
+    return isinstance(statement.body[-1], ast.Break)
+
+
+def _counted_out(program: Program, loop: ast.For, test: ast.Compare) -> bool:
+    """Whether a test finds that as many batches have come as are full: ``i == len(data) // batch_size``."""
+    number, full = test.left, test.comparators[0]
+    numbers = loop.target.elts[0] if isinstance(loop.target, ast.Tuple) and loop.target.elts else None
+    if not isinstance(loop.iter, ast.Call) or len(loop.iter.args) != 1 or loop.iter.keywords:
+        return False
+    if ast.unparse(loop.iter.func) != "enumerate":
+        return False
+    if not (isinstance(numbers, ast.Name) and isinstance(number, ast.Name) and number.id == numbers.id):
+        return False
+    if not (isinstance(test.ops[0], ast.Eq | ast.GtE) and isinstance(full, ast.BinOp)):
+        return False
+    sizes = program.values(full.right)
+    return (
+        isinstance(full.op, ast.FloorDiv)
+        and bool(sizes)
+        and all(_given(program, size) for size in sizes)
+        and _all_samples(program, full.left)
+    )
+
+
+def _all_samples(program: Program, node: ast.expr) -> bool:
+    """Whether an expression is the number of samples of the one training loader."""
+    if not isinstance(node, ast.Call):
+        return False
+    inner: ast.expr | None = None
+    if isinstance(node.func, ast.Name) and node.func.id == "len" and len(node.args) == 1:
+        inner = node.args[0]
+    elif isinstance(node.func, ast.Attribute) and node.func.attr == "__len__":
+        inner = node.func.value
+    if not (isinstance(inner, ast.Attribute) and inner.attr == "dataset"):
+        return False
+    loaders = {plain(thing) for value in program.values(inner.value) for thing in value.things}
+    return len(loaders) == 1 and loaders == program.training_loaders
 
 
 def _differ(program: Program, test: ast.Compare) -> bool:

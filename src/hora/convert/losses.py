@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ast
 
+from hora.convert import meetings
 from hora.convert.facts import Backward
 from hora.convert.finding import Finding
+from hora.convert.metrics import loaders_of
 from hora.convert.program import Program
-from hora.convert.spread import Kind
+from hora.convert.spread import TWO_LOADERS, Kind
 from hora.convert.values import Foreign
 
 _BY_KIND = {
@@ -69,6 +71,8 @@ def all_followed(program: Program) -> bool:
 def broken(program: Program, backward: Backward) -> tuple[str, str, ast.AST] | None:
     """Give the rule that a loss breaks, how, and where; None where it breaks none."""
     spread = backward.value.spread
+    if spread.kind is not Kind.SHARE and meetings.unlike_in_size(program, loaders_of(spread)):
+        return "HR206", TWO_LOADERS, backward.node
     if spread.kind in (Kind.MEAN, Kind.SUM, Kind.SHARE):
         return None
     if spread.kind is Kind.MIXED and spread.why is not None:

@@ -13,6 +13,7 @@ from hora.convert import (
     library,
     names,
     networks,
+    python,
     runtime,
     shapes,
     tensors,
@@ -69,6 +70,8 @@ def call(walk: Walk, thing: Method, arguments: Arguments) -> Value:
         return arguments.values[0]
     if isinstance(receiver, Loader) and name in ("total", "gather"):
         return runtime.of_loader(walk, name, arguments)
+    if isinstance(receiver, Stream) and name in ("__next__", "next"):
+        return python.following(walk, of(receiver), node)
     if isinstance(receiver, Optimizer | Scaler | Scheduler):
         return _trains(walk, receiver, name, arguments)
     if isinstance(receiver, Generator):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import ast
 from collections.abc import Sequence
 
+from hora.convert import meetings
 from hora.convert.facts import Place
 from hora.convert.program import Program
-from hora.convert.values import Constant, Frame, Instance, Loader, Made, Thing, Value, plain
+from hora.convert.values import Constant, Frame, Instance, Loader, Made, Stream, Thing, Value, plain
 
 
 def cover(
@@ -47,6 +48,8 @@ def expression(
     place: Place,
     near: Sequence[ast.AST] = (),
     after: ast.stmt | None = None,
+    *,
+    iterators: bool = False,
 ) -> str | None:
     """Give an expression that stands for these things and nothing else, dealt or wrapped or not.
 
@@ -60,6 +63,8 @@ def expression(
         Nodes in which an expression is looked for first.
     after
         The statement after which it is read: what is bound later still is no name for it.
+    iterators
+        Whether what ``iter()`` gave of a loader stands for the loader, too.
     """
     wanted = frozenset(plain(thing) for thing in things)
 
@@ -67,7 +72,13 @@ def expression(
     beside = {Constant(None, "NoneType")} if all(isinstance(thing, Loader) for thing in things) else set()
 
     def fits(value: Value | None) -> bool:
-        return value is not None and frozenset(plain(thing) for thing in value.things) - beside == wanted
+        if value is None:
+            return False
+        if iterators and value.only(Stream):
+            streams = [thing for thing in value.things if isinstance(thing, Stream)]
+            drawn = frozenset(plain(loader) for stream in streams for loader in stream.loaders)
+            return drawn == wanted and all(stream.iterates for stream in streams)
+        return frozenset(plain(thing) for thing in value.things) - beside == wanted
 
     for node in (inner for outer in near for inner in ast.walk(outer)):
         if isinstance(node, ast.Name | ast.Attribute | ast.Subscript) and isinstance(node.ctx, ast.Load):
@@ -93,10 +104,18 @@ def expression(
 
 def loader(program: Program, loaders: frozenset[Loader], place: Place, near: Sequence[ast.AST] = ()) -> str | None:
     """Give an expression for the loaders whose batch a step takes: a name, or the runtime's for the one that trains."""
-    named = expression(program, frozenset(loaders), place, near)
+    named = expression(program, frozenset(loaders), place, near, iterators=True)
     trains = {plain(one) for one in loaders} == program.training_loaders
     # Where but one loader hands out batches to train on, the last that was handed out is this one's.
-    return f"{program.runtime}.loader()" if named is None and trains and len(program.training_loaders) == 1 else named
+    if named is None and trains and len(program.training_loaders) == 1:
+        return f"{program.runtime}.loader()"
+    # Where the batches of several have met, each has as many samples as the others.
+    several = loaders if named is None and len(loaders) > 1 and meetings.together(program, loaders) else ()
+    names = (
+        expression(program, frozenset({one}), place, near, iterators=True)
+        for one in sorted(several, key=program.number)
+    )
+    return named or next((name for name in names if name is not None), None)
 
 
 def _in_reach(program: Program, frame: Frame) -> dict[str, Value]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from hora.convert import calls, names
+from hora.convert import calls, children, names
 from hora.convert.along import meeting
 from hora.convert.arguments import Arguments, literal
 from hora.convert.memory import ANY
@@ -55,10 +55,10 @@ def layer(walk: Walk, name: str, arguments: Arguments) -> Value:
     walk.state.trace.lose()
     walk.facts.made.setdefault(module, walk.place)
     walk.state.forget(module)
-    children = {thing for value in arguments.all for thing in walk.state.deep_things(value) if is_module(thing)}
+    layers = {thing for value in arguments.all for thing in walk.state.deep_things(value) if is_module(thing)}
     if name in names.CONTAINERS:
-        walk.state.set(module, ANY, Value(things=frozenset(children)))
-        walk.facts.bind(module, ANY, Value(things=frozenset(children)))
+        walk.state.set(module, ANY, Value(things=frozenset(layers)))
+        walk.facts.bind(module, ANY, Value(things=frozenset(layers)))
         for given in arguments.values:
             for box in given.things:
                 for label, value in walk.state.held(box).items() if name == "torch.nn.ModuleDict" else ():
@@ -198,20 +198,17 @@ def module_method(walk: Walk, module: Thing, name: str, arguments: Arguments) ->
             walk.facts.bind(module, ANY, value)
         return UNKNOWN
     if name in ("append", "extend", "insert") and arguments.values:
-        children = frozenset(t for t in walk.state.deep_things(arguments.values[-1]) if is_module(t))
-        walk.state.add(module, ANY, Value(things=children))
-        walk.facts.bind(module, ANY, Value(things=children))
+        layers = frozenset(t for t in walk.state.deep_things(arguments.values[-1]) if is_module(t))
+        walk.state.add(module, ANY, Value(things=layers))
+        walk.facts.bind(module, ANY, Value(things=layers))
         return of(module)
-    if name in ("children", "modules"):
-        return of(module)
+    if name in children.HANDED_OUT:
+        return children.handed_out(walk, module, name, arguments)
     if name in (
         "__init__",
         "load_state_dict",
         "zero_grad",
-        "named_children",
-        "named_modules",
         "buffers",
-        "items",
         "keys",
     ):
         return UNKNOWN

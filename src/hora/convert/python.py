@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hora.convert import access, assumptions, calls, choices, containers, library
+from hora.convert import access, assumptions, calls, children, choices, containers, library, networks
 from hora.convert.arguments import Arguments
 from hora.convert.memory import ANY, either
 from hora.convert.spread import ALIKE, ENTRIES, Kind, Spread, mixed, nonlinear, older, text
@@ -114,12 +115,18 @@ def _summed_over_batches(spread: Spread) -> Spread:
 def _sequence(walk: Walk, arguments: Arguments, first: Value, spread: Spread) -> Value:
     """Give what ``list()``, ``iter()`` and the like make of a value."""
     name = getattr(arguments.node.func, "id", "")
+    if not arguments.all and name == "list":
+        box = Box(arguments.node, walk.context)
+        walk.state.forget(box)
+        return of(box)
     if first.items is not None or first.only(Parameters) or not first.things:
         return first
     element, loaders = access.elements(walk, first, arguments.node)
     if loaders and name != "iter":
         walk.draw(arguments.node, loaders)
         return tensor(mixed("HR601", "all batches are collected in a list", arguments.node, element.spread))
+    if loaders and first.only(Loader):
+        return of(Stream(arguments.node, walk.context, element, loaders, iterates=True))
     if loaders:
         return _stream(walk, arguments, element, loaders)
     if first.only(Stream) and name == "iter":
@@ -163,9 +170,14 @@ def _zip(walk: Walk, arguments: Arguments, first: Value, spread: Spread) -> Valu
 
 
 def _next(walk: Walk, arguments: Arguments, first: Value, spread: Spread) -> Value:
+    """Give the next element of a stream, of ``next()``."""
+    return following(walk, first, arguments.node)
+
+
+def following(walk: Walk, stream: Value, node: ast.AST) -> Value:
     """Give the next element of a stream."""
-    element, loaders = access.elements(walk, first, arguments.node)
-    walk.draw(arguments.node, loaders)
+    element, loaders = access.elements(walk, stream, node)
+    walk.draw(node, loaders)
     return element
 
 
@@ -223,6 +235,9 @@ def _getattr(walk: Walk, arguments: Arguments, first: Value, spread: Spread) -> 
     for thing in first.things:
         if isinstance(thing, Package):
             return choices.of_module(walk, thing)
+        if networks.is_module(thing):
+            labels = arguments.node.args[1:2]
+            return children.named(walk, thing, labels[0] if labels else None)
         if isinstance(thing, Named):
             return of(Named(f"{thing.name}.{'Optimizer' if thing.name == 'torch.optim' else 'something'}"))
     return UNKNOWN

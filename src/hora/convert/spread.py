@@ -92,6 +92,7 @@ class Spread:
 
 
 TEXT = "a text shows it"
+TWO_LOADERS = "batches of two loaders meet in one value"
 ZERO = Spread(Kind.ZERO)
 ALIKE = Spread(Kind.ALIKE)
 
@@ -186,10 +187,12 @@ def add(left: Spread, right: Spread, node: ast.AST) -> Spread:
         return right
     if right.kind is Kind.ZERO:
         return left
-    early = _early(left, right, node)
+    early = _early(left, right, node) if left.kind is not Kind.SHARE or right.kind is not Kind.SHARE else None
     if early is not None:
         return early
     kinds = {left.kind, right.kind}
+    if kinds == {Kind.SHARE, Kind.MEAN}:
+        return mixed("HR206", TWO_LOADERS, node, left, right)
     both = replace(left, loaders=left.loaders | right.loaders, held=left.held and right.held)
     if Kind.ALIKE in kinds:
         other = right if left.kind is Kind.ALIKE else left
@@ -289,8 +292,10 @@ def _early(left: Spread, right: Spread, node: ast.AST) -> Spread | None:
             return mine
         why = mine.why or Reason("HR503", "each worker has its own value", node)
         return Spread(Kind.MIXED, other.loaders, why=why)
-    if left.local and right.local and left.loaders != right.loaders:
-        return mixed("HR206", "batches of two loaders meet in one value", node, left, right)
+    if left.local and right.local and not (left.loaders <= right.loaders or right.loaders <= left.loaders):
+        # Entries meet one by one: there are as many of each, or torch raises.
+        if not (left.kind in ENTRIES and right.kind in ENTRIES):
+            return mixed("HR206", TWO_LOADERS, node, left, right)
     if left.alike and right.alike:
         return ALIKE
     return None

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from hora.convert import access, assumptions, commands, expressions
+from hora.convert.arguments import literal
 from hora.convert.memory import State, merge
 from hora.convert.spread import ALIKE, Kind, Spread, mixed
 from hora.convert.values import UNKNOWN, Class, Constant, Frame, Function, Loader, Named, Value, WorkerZero, of, tensor
@@ -216,7 +217,7 @@ def _loop(
     breaks = walk.exits.breaks
     walk.exits.breaks, walk.exits.continues, walk.loops = held
     # A loader hands out one batch at least: what was before the loop is not what is after it.
-    ended = merge(ends) if loaders else entry
+    ended = merge(ends) if loaders or _runs(walk, node) else entry
     if isinstance(node, ast.While) and expressions.truth(walk.value(node.test)) is True:
         ended = None
     for state in (ended, *breaks):
@@ -226,6 +227,20 @@ def _loop(
         walk.state = ended
         ended = _through(walk, node.orelse)
     return _go_on(walk, ended, *breaks)
+
+
+def _runs(walk: Walk, node: ast.stmt) -> bool:
+    """Whether a loop runs at least once: as often as a number or a setting says, or over what is written out."""
+    if not isinstance(node, ast.For):
+        return False
+    if isinstance(node.iter, ast.List | ast.Tuple):
+        return any(not isinstance(one, ast.Starred) for one in node.iter.elts)
+    if not (isinstance(node.iter, ast.Call) and isinstance(node.iter.func, ast.Name) and len(node.iter.args) == 1):
+        return False
+    count = walk.state.trace.look(walk.last, node.iter.args[0]) if node.iter.func.id == "range" else None
+    number = literal(count) if count is not None else None
+    # A setting of none at all would be one for every batch.
+    return count is not None and (count.setting or (isinstance(number, int) and number > 0))
 
 
 def _count_alone(state: State, before: State, loaders: frozenset[Loader], node: ast.AST) -> None:

@@ -164,6 +164,10 @@ def operation(walk: Walk, name: str, values: tuple[Value, ...], arguments: Argum
         return expressions.operate(walk, ARITHMETIC[bare], first, values[1], node, (target, node.args[-1]))
     if bare == "zeros_like" and not spread.local:
         return tensor(ZERO)
+    if bare == "new_tensor":
+        return tensor(walk.state.deep_spread(values[1])) if len(values) > 1 else tensor(ALIKE)
+    if bare in ("new_zeros", "new_ones", "new_full", "new_empty"):
+        return tensor(shapes.made(walk, values[1:2] if bare == "new_full" else values[1:], node, ALIKE))
     if bare in ("neg", "negative"):
         return replace(first, things=frozenset())
     keywords = tuple(value for _, value in arguments.keywords)

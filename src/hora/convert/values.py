@@ -268,10 +268,14 @@ class Value:
 
 @dataclass(frozen=True)
 class Stream(Made):
-    """Something to iterate over once: its elements, and the loaders that are drawn from."""
+    """Something to iterate over once: its elements, and the loaders that are drawn from.
+
+    Where it ``iterates``, it is what ``iter()`` gives of a loader, which knows the weight of its batch as well.
+    """
 
     element: Value = Value()
     loaders: frozenset[Loader] = frozenset()
+    iterates: bool = False
 
 
 @dataclass(frozen=True)

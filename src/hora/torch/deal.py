@@ -208,6 +208,9 @@ def _dealt_class(plain: type[DataLoader[Any]]) -> type[DataLoader[Any]]:
         def __iter__(self) -> _DealtIterator:
             sampler: DealtBatchSampler = self.batch_sampler
             before = sampler.walk
+            if sampler._loader.generator is None:
+                # A plain loader draws the seed of its workers here: what the script draws next stays what it was.
+                torch.empty((), dtype=torch.int64).random_()
             with sampler.one_epoch():
                 batches = super().__iter__()
             walker = _DealtIterator(self, batches, None if sampler.walk is before else sampler.walk, sampler._skip)
@@ -219,7 +222,7 @@ def _dealt_class(plain: type[DataLoader[Any]]) -> type[DataLoader[Any]]:
 
 
 class _DealtIterator:
-    """Hands out batches, and tells the loader the weight of each."""
+    """Hands out batches, and tells the loader the weight of each; has its `weight`, `total` and `gather`, too."""
 
     def __init__(self, loader: Any, batches: Iterator[Any], walk: Walk | None, handed: int) -> None:
         self.handed, self.exhausted = handed, False
@@ -229,6 +232,12 @@ class _DealtIterator:
         self._loader = loader
         self._batches = batches
         self._walk = walk
+        self.total, self.gather = loader.total, loader.gather
+
+    @property
+    def weight(self) -> float:
+        """The weight of the batch that the loader handed out last."""
+        return float(self._loader.weight)
 
     def __iter__(self) -> _DealtIterator:
         return self

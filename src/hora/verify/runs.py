@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass
@@ -79,19 +80,32 @@ class Run:
             yield from self.of(RunEnded, rank)
 
     def training_passes(self) -> tuple[PlannedPass, ...]:
-        """The passes whose batches an optimizer stepped on, with their global batches."""
+        """The passes whose batches an optimizer stepped on, with their global batches.
+
+        Those are the passes that were handed out from last before a step. Where the first step takes a batch of each of
+        several loaders, and at least every other step does, all of these train.
+        """
         planned: dict[tuple[str, int], PlannedPass] = {}
         training: dict[tuple[str, int], None] = {}
         loaded: tuple[str, int] | None = None
+        since: dict[tuple[str, int], None] = {}
+        steps: list[dict[tuple[str, int], None]] = []
         for event in self.events[0]:
             if isinstance(event, PassPlanned):
                 planned[event.loader, event.number] = (event.loader, event.number, event.batches)
             elif isinstance(event, OptimizerStepped) and loaded is not None:
                 training[loaded] = None
+                steps += [since] if since else []
+                since = {}
             elif isinstance(event, BatchLoaded):
                 loaded = (event.loader, event.number)
-            elif isinstance(event, PassEnded) and loaded not in training:
-                loaded = None
+                since[loaded] = None
+            elif isinstance(event, PassEnded) and (event.loader, event.number) not in training:
+                since.pop((event.loader, event.number), None)
+                loaded = None if loaded == (event.loader, event.number) else loaded
+        often = Counter(name for step in steps for name in {name for name, _ in step})
+        together = {name for name, _ in steps[0] if 2 * often[name] >= len(steps)} if steps else set()
+        training |= {key: None for step in steps for key in step if key[0] in together}
         return tuple(planned[key] for key in training if key in planned)
 
 

@@ -7,7 +7,8 @@ import ast
 from hora.convert.edits import Edit
 from hora.convert.facts import Backward
 from hora.convert.finding import Finding
-from hora.convert.losses import refusals
+from hora.convert.losses import broken
+from hora.convert.metrics import loaders_of
 from hora.convert.naming import loader
 from hora.convert.products import multiplied
 from hora.convert.program import Program
@@ -23,7 +24,32 @@ NAMELESS = "the loader that the batch came from has no name here, so that its we
 
 def detect(program: Program) -> list[Finding]:
     """Find losses whose gradients are averaged without the weight of the worker's slice."""
-    return [*refusals(program, CODE), *(one for ways in program.ways_back for one in _weigh(program, ways))]
+    found: dict[Finding, None] = {}
+    for backward in program.backwards:
+        refusal = broken(program, backward)
+        if refusal is not None and refusal[0] == CODE:
+            _, message, node = refusal
+            found[program.finding(CODE, node, message, _weighed_apart(program, node))] = None
+    return [*found, *(one for ways in program.ways_back for one in _weigh(program, ways))]
+
+
+def _weighed_apart(program: Program, node: ast.AST) -> list[Edit] | None:
+    """Weigh each mean in a sum by its own loader; None where a part of it is none, or its loader has no name."""
+    if not isinstance(node, ast.BinOp) or not isinstance(node.op, ast.Add | ast.Sub):
+        return None
+    edits: list[Edit] = []
+    for side in (node.left, node.right):
+        kinds = {value.spread.kind for value in program.values(side)}
+        names = {
+            loader(program, loaders_of(value.spread), place)
+            for place in program.places(program.statement(node))
+            if (value := program.value(side, place.context)) is not None
+        }
+        if kinds == {Kind.MEAN} and len(names) == 1 and (name := names.pop()) is not None:
+            edits += weighed(program, side, name)
+        elif kinds != {Kind.SHARE}:
+            return None
+    return edits
 
 
 def _weigh(program: Program, ways: list[Backward]) -> list[Finding]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
+
+from hora.convert import decisions
 from hora.convert.facts import Event
 from hora.convert.finding import Finding
 from hora.convert.program import Program
-from hora.convert.spread import Kind
+from hora.convert.spread import Kind, Reason
 from hora.convert.values import plain
 
 CODE = "HR403"
@@ -19,6 +22,7 @@ _LEAVING = ("break", "continue", "return", "exit")
 def detect(program: Program) -> list[Finding]:
     """Find decisions on a worker's own value that change what is trained."""
     findings: dict[Finding, None] = {}
+    reasons: dict[ast.AST, Reason] = {}
     for event in program.events:
         if event.place.control.alike or event.place.alone:
             continue
@@ -26,10 +30,25 @@ def detect(program: Program) -> list[Finding]:
             why = event.place.control.why
             message = f"workers may part here: {why.message if why else 'each decides for itself'}"
             findings[program.finding(CODE, event.node, message, None)] = None
+            if (own := decisions.reason(event.place)) is not None:
+                reasons[own.node] = own
     for escape in program.facts.escapes.values():
         if escape.decides and all(value.spread.kind is Kind.OWN for _, value in escape.parts):
             message = f"a value that each worker has for itself {escape.use}"
             findings[program.finding(CODE, escape.node, message, None)] = None
+            reasons |= {
+                value.spread.why.node: value.spread.why
+                for _, value in escape.parts
+                if value.spread.why is not None and value.spread.why.code == CODE
+            }
+    found = [
+        one for one in (decisions.taken_from_worker_0(program, why) for why in reasons.values()) if one is not None
+    ]
+    if found:
+        return [
+            program.finding(CODE, node, "a decision hangs on what each worker works out for itself", edits)
+            for node, edits in found
+        ]
     return list(findings)
 
 

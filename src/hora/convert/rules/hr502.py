@@ -11,10 +11,13 @@ from hora.convert.runtime import NAME
 from hora.convert.seeds import seeded, streams, together
 from hora.convert.spread import Kind
 from hora.convert.unordered import unordered
+from hora.convert.values import Instance
 
 CODE = "HR502"
 TITLE = "splits, permutations and sampled settings agree on all workers"
 WHY = "Split without a seed, each worker trains on samples that the others hold back for validation."
+
+_ANEW = frozenset({"np.random.seed", "numpy.random.seed", "random.seed", "torch.seed"})
 
 
 def detect(program: Program) -> list[Finding]:
@@ -28,7 +31,26 @@ def detect(program: Program) -> list[Finding]:
         message = f"each worker would have its own data: {spread.why.message}"
         edits = _one_seed(program, where)
         findings[program.finding(CODE, where, message if edits else f"{message}; seed it first", edits)] = None
-    return [*findings, *unordered(program, CODE)]
+    return [*findings, *unordered(program, CODE), *_seeded_anew(program)]
+
+
+def _seeded_anew(program: Program) -> list[Finding]:
+    """Find samplers of the script's own whose file seeds a stream from the clock: each worker then draws its own."""
+    samplers = {
+        thing.cls.node
+        for loader in program.training_loaders
+        for place, name in ((3, "sampler"), (4, "batch_sampler"))
+        if (value := program.facts.given[loader].get(place, name)) is not None
+        for thing in value.things
+        if isinstance(thing, Instance)
+    }
+    message = "the sampler's file seeds its random numbers anew, on each worker in its own way: give a seed"
+    return [
+        program.finding(CODE, node, message, None)
+        for tree in dict.fromkeys(program.home(sampler).tree for sampler in samplers)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and not node.args and ast.unparse(node.func) in _ANEW
+    ]
 
 
 def _one_seed(program: Program, node: ast.AST) -> list[Edit] | None:
