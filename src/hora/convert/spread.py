@@ -214,11 +214,14 @@ def add(left: Spread, right: Spread, node: ast.AST) -> Spread:
 
 def multiply(left: Spread, right: Spread, node: ast.AST) -> Spread:
     """Give the spread of a product."""
+    kinds = {left.kind, right.kind}
+    loaders = left.loaders | right.loaders
+    if kinds == {Kind.MEAN, Kind.WEIGHT} and loaders in (left.loaders, right.loaders):
+        # Of several loaders whose batches have met, the weight of one is that of all.
+        return Spread(Kind.SHARE, loaders)
     early = _early(left, right, node)
     if early is not None:
         return early
-    kinds = {left.kind, right.kind}
-    loaders = left.loaders | right.loaders
     if kinds & {Kind.ALIKE, Kind.ZERO}:
         return right if left.alike else left
     if kinds == {Kind.MEAN, Kind.COUNT}:
@@ -227,8 +230,6 @@ def multiply(left: Spread, right: Spread, node: ast.AST) -> Spread:
         return Spread(Kind.MEAN, loaders)
     if kinds == {Kind.COUNT, Kind.INVERSE}:
         return ALIKE
-    if kinds == {Kind.MEAN, Kind.WEIGHT}:
-        return Spread(Kind.SHARE, loaders)
     if Kind.HELD in kinds and kinds & {Kind.COUNT, Kind.SUM}:
         return Spread(Kind.COUNT if Kind.COUNT in kinds else Kind.SUM, loaders, held=True)
     return _rows(left, right, node)
@@ -292,10 +293,9 @@ def _early(left: Spread, right: Spread, node: ast.AST) -> Spread | None:
             return mine
         why = mine.why or Reason("HR503", "each worker has its own value", node)
         return Spread(Kind.MIXED, other.loaders, why=why)
-    if left.local and right.local and not (left.loaders <= right.loaders or right.loaders <= left.loaders):
-        # Entries meet one by one: there are as many of each, or torch raises.
-        if not (left.kind in ENTRIES and right.kind in ENTRIES):
-            return mixed("HR206", TWO_LOADERS, node, left, right)
+    # Where entries meet one by one there are as many of each, or torch raises.
+    if left.local and right.local and left.loaders != right.loaders and not {left.kind, right.kind} <= {*ENTRIES}:
+        return mixed("HR206", TWO_LOADERS, node, left, right)
     if left.alike and right.alike:
         return ALIKE
     return None
