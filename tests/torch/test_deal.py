@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import itertools
 import random
-import sys
 
 import numpy as np
 import pytest
@@ -26,6 +25,7 @@ from torch.utils.data.distributed import DistributedSampler
 
 import hora.torch as hvd
 from hora.errors import HoraError
+from hora.torch import at_hand
 from hora.torch.slices import DealtBatchSampler
 
 
@@ -410,7 +410,7 @@ def test_the_batch_at_hand_is_the_one_that_was_handed_out_last_for_training(pool
 
 
 def test_a_loader_is_asked_for_before_any_has_handed_out_a_batch(monkeypatch):
-    monkeypatch.setattr(sys.modules["hora.torch.deal"], "_at_hand", None)
+    monkeypatch.setattr(at_hand, "_at_hand", None)
     assert hvd.total(3) == 3
     with pytest.raises(HoraError, match=r"no loader that hvd\.deal") as caught:
         hvd.loader()

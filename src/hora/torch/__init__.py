@@ -1,6 +1,7 @@
 """The runtime: Horovod's API on torch.distributed, used as ``import hora.torch as hvd``."""
 
 from hora.torch import elastic
+from hora.torch.at_hand import loader, total
 from hora.torch.broadcast import broadcast_optimizer_state, broadcast_parameters
 from hora.torch.broadcasting import barrier, broadcast, broadcast_, broadcast_async, broadcast_async_
 from hora.torch.built import (
@@ -16,7 +17,7 @@ from hora.torch.built import (
     rocm_built,
 )
 from hora.torch.compression import Compression
-from hora.torch.deal import deal, loader, total
+from hora.torch.deal import deal
 from hora.torch.exceptions import HorovodInternalError, HostsUpdatedInterrupt
 from hora.torch.gathering import allgather, allgather_async, grouped_allgather, grouped_allgather_async
 from hora.torch.handles import poll, synchronize

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from torch.utils.data.distributed import DistributedSampler
 
 from hora.errors import HoraError
-from hora.torch import heartbeat
+from hora.torch import at_hand, heartbeat
 from hora.torch.exchange import agree
 from hora.torch.gathering import allgather
 from hora.torch.objects import broadcast_object
@@ -31,8 +31,6 @@ from hora.torch.world import current
 Sample = TypeVar("Sample")
 
 _dealt: list[weakref.ref[DealtBatchSampler]] = []
-# Which loader handed out a batch to train on last.
-_at_hand: weakref.ref[Any] | None = None
 
 
 def dealt_samplers() -> list[DealtBatchSampler]:
@@ -106,50 +104,6 @@ def deal(loader: DataLoader[Sample], *, evaluation: bool = False, scaling: str =
         dealt.generator = torch.Generator().manual_seed(derive(*seeds, current().rank))
     result: DataLoader[Sample] = dealt
     return result
-
-
-def loader() -> Any:
-    """Return the dealt loader that handed out a batch for training last, where it has no name.
-
-    Returns
-    -------
-    DataLoader
-        With the attribute `weight` and the methods `total` and `gather` of dealt loaders.
-
-    Raises
-    ------
-    HoraError
-        No loader that was dealt for training has handed out a batch, or it is gone.
-    """
-    found = None if _at_hand is None else _at_hand()
-    if found is None:
-        raise HoraError(
-            "hvd.loader()",
-            "no loader that hvd.deal() gave has handed out a batch for training",
-            "Call it inside the loop over the batches of a dealt loader",
-        )
-    return found
-
-
-def total(count: Any) -> Any:
-    """Add up over the workers what each counts in its slice of the batch that was handed out last for training.
-
-    For a loss that training and evaluation share, in a network or a module of its own, where the loader has no name;
-    see the method `total` of dealt loaders.
-
-    Parameters
-    ----------
-    count
-        A tensor of one element, or a number.
-
-    Returns
-    -------
-    torch.Tensor or int or float
-        The same on all workers, every one of which calls it; `count` itself where no gradients are recorded, as in
-        evaluation, where no batch was handed out, and for one worker.
-    """
-    found = None if _at_hand is None else _at_hand()
-    return count if found is None or not torch.is_grad_enabled() else found.total(count)
 
 
 @functools.cache
@@ -263,8 +217,7 @@ class _DealtIterator:
         self.handed += 1
         sampler = self._loader.batch_sampler
         if not sampler.evaluation:
-            global _at_hand
-            _at_hand = weakref.ref(self._loader)
+            at_hand.note(self._loader)
             heartbeat.handed_out(samples, sampler.epoch, self.handed, self._of)
         return batch
 

@@ -1,0 +1,62 @@
+"""The batch at hand: the dealt loader that handed out a batch for training last, for code where it has no name."""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any
+
+import torch
+
+from hora.errors import HoraError
+
+_at_hand: weakref.ref[Any] | None = None
+
+
+def note(dealt: Any) -> None:
+    """Note that a dealt loader hands out a batch to train on."""
+    global _at_hand
+    _at_hand = weakref.ref(dealt)
+
+
+def loader() -> Any:
+    """Return the dealt loader that handed out a batch for training last, where it has no name.
+
+    Returns
+    -------
+    DataLoader
+        With the attribute `weight` and the methods `total` and `gather` of dealt loaders.
+
+    Raises
+    ------
+    HoraError
+        No loader that was dealt for training has handed out a batch, or it is gone.
+    """
+    found = None if _at_hand is None else _at_hand()
+    if found is None:
+        raise HoraError(
+            "hvd.loader()",
+            "no loader that hvd.deal() gave has handed out a batch for training",
+            "Call it inside the loop over the batches of a dealt loader",
+        )
+    return found
+
+
+def total(count: Any) -> Any:
+    """Add up over the workers what each counts in its slice of the batch that was handed out last for training.
+
+    For a loss that training and evaluation share, in a network or a module of its own, where the loader has no name;
+    see the method `total` of dealt loaders.
+
+    Parameters
+    ----------
+    count
+        A tensor of one element, or a number.
+
+    Returns
+    -------
+    torch.Tensor or int or float
+        The same on all workers, every one of which calls it; `count` itself where no gradients are recorded, as in
+        evaluation, where no batch was handed out, and for one worker.
+    """
+    found = None if _at_hand is None else _at_hand()
+    return count if found is None or not torch.is_grad_enabled() else found.total(count)
