@@ -138,7 +138,18 @@ def test_a_wait_that_is_no_number_is_refused(script, monkeypatch):
 
 
 def test_output_is_written_where_horovodrun_writes_it(script, capfd, tmp_path):
-    code = "import os\nprint('out', os.environ['RANK'])\nassert os.environ['RANK'] == '0'"
+    code = f"""
+import os, pathlib, time
+print('out', os.environ['RANK'])
+# Worker 1 fails once worker 0 has said all, which is ended then.
+said = pathlib.Path({str(tmp_path / "said")!r})
+if os.environ['RANK'] == '0':
+    said.touch()
+deadline = time.monotonic() + 60
+while not said.exists() and time.monotonic() < deadline:
+    time.sleep(0.01)
+assert os.environ['RANK'] == '0'
+"""
     assert run_script(script(code), workers=2, output=tmp_path / "out") == 1
     files = {str(path.relative_to(tmp_path)): path.read_text() for path in sorted((tmp_path / "out").rglob("std*"))}
     assert files["out/rank.0/stdout"] == "out 0\n"
