@@ -38,6 +38,7 @@ _PICTURES = frozenset({
 })  # fmt: skip
 _LATER = frozenset({"torch.save", "pickle.dump", "joblib.dump", "json.dump", "shutil.copy", "shutil.copyfile"})
 _DIRECTORIES = frozenset({"os.makedirs", "os.mkdir", "shutil.rmtree"})
+_LOOKS = frozenset({"os.path.isdir", "os.path.exists", "os.listdir", "os.scandir"})
 _OPENERS = frozenset({"logging.FileHandler", "logging.basicConfig", "logging.handlers.RotatingFileHandler"})
 _METHODS = frozenset({
     "save", "savefig", "to_csv", "to_json", "to_pickle", "to_parquet", "mkdir", "unlink", "rmdir", "write_text",
@@ -143,6 +144,7 @@ def _waits(program: Program) -> list[Finding]:
         if guard is None or _waits_beside(program, guard, 1):
             continue
         readers = [one for name in names for one in program.all_calls if _reads(program, name, call, one)]
+        readers += [one for name in names for one in program.all_calls if _looks(program, name, call, one)]
         if _draws(call):
             pictures = {Named(name) for name in _PICTURES}
             readers += [one for one in program.all_calls if one.function.things & pictures]
@@ -178,6 +180,17 @@ def _reads(program: Program, writer: str, write: Call, read: Call) -> bool:
     paths = [_path(write.node, 1 if writer in _LATER else 0), _path(read.node, 0)]
     literals = {path.value for path in paths if isinstance(path, ast.Constant)}
     return len(literals) < 2
+
+
+def _looks(program: Program, writer: str, write: Call, read: Call) -> bool:
+    """Whether a call asks for the directory that a writer makes, other than to make it."""
+    if writer not in _DIRECTORIES or not any(Named(name) in read.function.things for name in _LOOKS):
+        return False
+    made, asked = _path(write.node, 0), _path(read.node, 0)
+    if made is None or asked is None or ast.dump(made) != ast.dump(asked):
+        return False
+    block = program.statement(read.node)
+    return not (isinstance(block, ast.If) and _guard(program, block.body[0]) is block)
 
 
 def _path(node: ast.Call, position: int) -> ast.expr | None:
