@@ -6,7 +6,7 @@ import ast
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hora.convert import assumptions, calls, choices, gradients, networks, shapes, tensors
+from hora.convert import assumptions, calls, choices, gradients, networks, samples, shapes, tensors
 from hora.convert.arguments import literal
 from hora.convert.memory import ANY, either
 from hora.convert.spread import ALIKE, ENTRIES, Kind, Spread, mixed
@@ -28,6 +28,7 @@ from hora.convert.values import (
     Optimizer,
     Package,
     Parameters,
+    Place,
     Positions,
     Rank,
     Shape,
@@ -63,6 +64,9 @@ def elements(walk: Walk, value: Value, node: ast.AST) -> tuple[Value, frozenset[
     """Give what iterating over a value hands out, and the loaders that it draws from."""
     if value.items is not None:
         return either(value.items), frozenset()
+    sample = samples.element(walk, value, node)
+    if sample is not None:
+        return sample, frozenset()
     loaders = frozenset(thing for thing in value.things if isinstance(thing, Loader))
     if loaders and len(loaders) == len(value.things):
         batches = [walk.batch(loader) for loader in loaders]
@@ -76,9 +80,8 @@ def elements(walk: Walk, value: Value, node: ast.AST) -> tuple[Value, frozenset[
         loaders |= drawn
     result = either(found)
     if value.spread.local and not loaders and not any(isinstance(thing, Batch) for thing in value.things):
-        return tensor(
-            mixed("HR305", "the samples of the batch are gone through one by one", node, value.spread)
-        ), loaders
+        return tensor(mixed("HR305", samples.ONE_BY_ONE, node, value.spread)), loaders
+    result = samples.unlisted(walk, result, node)
     return tinted(result, value.spread) if not value.spread.local else result, loaders
 
 
@@ -144,7 +147,7 @@ def attribute(walk: Walk, receiver: Value, name: str, node: ast.AST) -> Value:
 
 def is_plain(thing: Thing) -> bool:
     """Whether a thing's attributes are those of tensors and numbers."""
-    return isinstance(thing, Batch | Shape | Constant | Positions | Shuffled | Start | Rank)
+    return isinstance(thing, Batch | Shape | Constant | Place | Positions | Shuffled | Start | Rank)
 
 
 def _attribute_of(walk: Walk, thing: Thing, name: str, node: ast.AST) -> Value:
@@ -221,6 +224,8 @@ def store_attribute(walk: Walk, target: ast.Attribute, value: Value) -> None:
 def store_item(walk: Walk, target: ast.Subscript, value: Value, origin: ast.expr | None = None) -> None:
     """Put the value of ``origin`` in an element."""
     receiver, index = walk.value(target.value), walk.value(target.slice)
+    if samples.keeps(walk, receiver, index, target.slice, value):
+        return
     name = key(index)
     if origin is not None and name is None and value.number and value.spread.reducible:
         walk.escape(target, ((origin, value),), "is kept in a list")
@@ -251,6 +256,9 @@ def store_item(walk: Walk, target: ast.Subscript, value: Value, origin: ast.expr
 def subscript(walk: Walk, node: ast.Subscript) -> Value:
     """Give an element or a slice."""
     receiver, index = walk.value(node.value), walk.value(node.slice)
+    sample = samples.picked(walk, receiver, index, node.slice)
+    if sample is not None:
+        return sample
     name, place = key(index), literal(index)
     position = place if isinstance(place, int) else None
     if receiver.items is not None:
@@ -265,6 +273,9 @@ def subscript(walk: Walk, node: ast.Subscript) -> Value:
             found.append(_attribute_of(walk, thing, place, node))
         elif isinstance(thing, Box | Foreign | Named):
             held = walk.state.held(thing)
+            if isinstance(node.slice, ast.Slice) and samples.listed(walk, of(thing)) is not None:
+                several = walk.state.deep_spread(of(thing))
+                return tensor(mixed("HR305", "some entries of a list of the samples are taken", node, several))
             found.append(
                 of(thing) if isinstance(node.slice, ast.Slice) or not held else walk.state.element(thing, name)
             )

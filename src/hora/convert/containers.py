@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ast
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from hora.convert import access
+from hora.convert import access, samples
 from hora.convert.arguments import Arguments, literal
 from hora.convert.memory import ANY
 from hora.convert.spread import ALIKE, ZERO, mixed
@@ -14,6 +15,9 @@ from hora.convert.values import UNKNOWN, Box, Frame, Loader, Named, Stream, Valu
 
 if TYPE_CHECKING:
     from hora.convert.walk import Walk
+
+
+_MOVING = frozenset({"pop", "popleft", "insert", "remove", "sort", "reverse"})
 
 
 def tuple_of(walk: Walk, node: ast.Tuple) -> Value:
@@ -62,7 +66,7 @@ def collected(walk: Walk, node: ast.ListComp | ast.SetComp | ast.GeneratorExp | 
     drawn: frozenset[Loader] = frozenset()
     parted = ALIKE
     loops = walk.loops
-    with walk.inside(Frame(node, walk.context), walk.context, walk.frame):
+    with walk.inside(Frame(node, walk.context), walk.context, walk.frame), ExitStack() as inside:
         for part in node.generators:
             iterated = walk.value(part.iter)
             parted = join_spreads(parted, access.parting(iterated))
@@ -70,13 +74,18 @@ def collected(walk: Walk, node: ast.ListComp | ast.SetComp | ast.GeneratorExp | 
             walk.loops = (*walk.loops, (node, walk.context)) if loaders else walk.loops
             walk.draw(node, loaders)
             drawn |= loaders
+            sampling = samples.begin(walk, node, element)
+            inside.enter_context(samples.within(walk, sampling))
+            if sampling is None and not loaders:
+                inside.enter_context(walk.decided(samples.turns(walk, iterated, element, part.iter) or ALIKE))
             walk.assign(part.target, element)
             for test in part.ifs:
-                walk.value(test)
-        with walk.decided(parted):
-            if isinstance(node, ast.DictComp):
-                walk.value(node.key)
-            value = walk.value(node.value if isinstance(node, ast.DictComp) else node.elt)
+                inside.enter_context(walk.decided(samples.deciding(walk.value(test).spread)))
+        inside.enter_context(walk.decided(parted))
+        if isinstance(node, ast.DictComp):
+            walk.value(node.key)
+        value = walk.value(node.value if isinstance(node, ast.DictComp) else node.elt)
+        value = samples.collected(walk, value, node)
     walk.loops = loops
     if isinstance(node, ast.GeneratorExp):
         return Value(parted, frozenset({Stream(node, walk.context, value, drawn)}))
@@ -110,7 +119,7 @@ def counter(walk: Walk, arguments: Arguments) -> Value:
 def method(walk: Walk, box: Box, name: str, arguments: Arguments) -> Value:
     """Give what a method of a list, dict or set gives."""
     if name in ("append", "add", "insert", "appendleft", "put") and arguments.values:
-        value = arguments.values[-1]
+        value = samples.kept(walk, arguments.values[-1], arguments.node)
         if value.number and value.spread.reducible:
             walk.escape(arguments.node, arguments.pairs[-1:], "is kept in a list")
         count = length(walk, box) if name == "append" and not walk.loops else None
@@ -121,6 +130,9 @@ def method(walk: Walk, box: Box, name: str, arguments: Arguments) -> Value:
     if name in ("extend", "update") and arguments.all:
         for value in arguments.values:
             element, _ = access.elements(walk, value, arguments.node)
+            element = samples.kept(walk, element, arguments.node)
+            if walk.sampling is not None:
+                samples.part(walk, walk.sampling)
             if element.number and walk.state.deep_spread(element).reducible:
                 walk.escape(arguments.node, arguments.pairs, "is kept in a list")
             walk.state.add(box, ANY, element)
@@ -128,6 +140,10 @@ def method(walk: Walk, box: Box, name: str, arguments: Arguments) -> Value:
         for label, value in arguments.keywords:
             walk.state.add(box, f"[{label!r}]" if label else ANY, value)
         return UNKNOWN
+    if name in _MOVING and samples.listed(walk, of(box)) is not None:
+        several = walk.state.deep_spread(of(box))
+        moved = mixed("HR305", "entries of a list of the samples are moved", arguments.node, several)
+        walk.state.add(box, ANY, tensor(moved))
     if name in ("pop", "get", "setdefault", "popitem", "popleft"):
         key = literal(arguments.values[0]) if arguments.values else None
         return walk.state.element(box, f"[{key!r}]" if isinstance(key, str) else None)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hora.convert import access, assumptions, calls, containers, names, tensors
+from hora.convert import access, assumptions, calls, containers, names, samples, tensors
 from hora.convert.memory import either
 from hora.convert.spread import ALIKE, ZERO, Kind, Spread, add, divide, multiply, nonlinear, shown, text
 from hora.convert.spread import join as join_spreads
@@ -148,6 +148,10 @@ def _binary(walk: Walk, node: ast.BinOp) -> Value:
     if isinstance(node.op, ast.Mod) and any(isinstance(t, Constant) and t.type == "str" for t in left.things):
         parts = right.items if right.items is not None else (right,)
         return tensor(text(shown(walk.state.deep_spread(part) for part in parts), node))
+    if walk.sampling is not None and node in walk.sampling.sums:
+        more = samples.added(walk, walk.sampling.sums[node], node.op, left, right)
+        if more is not None:
+            return more
     return operate(walk, node.op, left, right, node, (node.left, node.right))
 
 
@@ -245,6 +249,8 @@ def _choice(walk: Walk, node: ast.IfExp) -> Value:
     result = yes if known is True else no if known is False else join(yes, no)
     if test.spread.alike:
         return result
+    if test.spread.kind is Kind.EACH:
+        return access.tinted(result, test.spread)
     return access.tinted(result, Spread(Kind.OWN, why=test.spread.why))
 
 
@@ -283,7 +289,7 @@ def _yield(walk: Walk, node: ast.Yield | ast.YieldFrom) -> Value:
     if isinstance(node, ast.YieldFrom):
         value, loaders = access.elements(walk, value, node)
         walk.exits.drawn |= loaders
-    walk.exits.yields.append(value)
+    walk.exits.yields.append(samples.yielded(walk, value))
     return UNKNOWN
 
 

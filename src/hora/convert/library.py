@@ -14,6 +14,7 @@ from hora.convert import (
     python,
     randomness,
     runtime,
+    samples,
     shapes,
     tensors,
 )
@@ -72,6 +73,8 @@ def call(walk: Walk, name: str, arguments: Arguments) -> Value:
         return Value(items=arguments.all)
     if name == "functools.partial" and arguments.values:
         return of(Partial(node, walk.context, arguments.values, arguments.keywords))
+    if name == "itertools.product" and any(walk.state.deep_spread(value).local for value in arguments.values):
+        return calls.not_followed(walk, arguments, name)
     if name in ("itertools.chain", "itertools.product"):
         return python.chained(walk, arguments)
     if name in ("itertools.count", "tqdm.trange", "tqdm.auto.trange", "tqdm.notebook.trange"):
@@ -155,11 +158,10 @@ def speak(walk: Walk, name: str, arguments: Arguments) -> Value:
 def _of_samples(walk: Walk, value: Value, *, printed: bool) -> bool:
     """Whether a value is of single samples, as a picture is; one printed in an evaluation is to be there for all."""
     spread = walk.state.deep_spread(value)
+    entries = spread.kind in (*ENTRIES, Kind.EACH)
     if printed:
-        return spread.kind in ENTRIES and not any(getattr(one, "dealt", "") == "evaluation" for one in spread.loaders)
-    return spread.kind in ENTRIES or (
-        spread.kind is Kind.MIXED and spread.why is not None and spread.why.code in ("HR305", "HR207")
-    )
+        return entries and not any(getattr(one, "dealt", "") == "evaluation" for one in spread.loaders)
+    return entries or (spread.kind is Kind.MIXED and spread.why is not None and spread.why.code in ("HR305", "HR207"))
 
 
 def loader(walk: Walk, arguments: Arguments) -> Value:
@@ -245,8 +247,12 @@ def _spread_out(walk: Walk, name: str, arguments: Arguments) -> Value:
 
 def _joined(walk: Walk, name: str, arguments: Arguments) -> Value:
     """Give several tensors put together."""
-    element, _ = access.elements(walk, arguments.values[0], arguments.node)
     given = arguments.values[0]
+    if samples.listed(walk, given) is not None:
+        axes = shapes.axes_of(arguments.get(1, "dim"))
+        stacked = samples.gathered(walk, given, whole=name == "stack" and axes in (None, frozenset({0})))
+        return tensor(stacked.spread)
+    element, _ = access.elements(walk, given, arguments.node)
     parts = given.items if given.items is not None else (element,)
     spreads = tuple(walk.state.deep_spread(part) for part in parts)
     spread = ALIKE
@@ -272,7 +278,7 @@ def _joined(walk: Walk, name: str, arguments: Arguments) -> Value:
 
 def _numpy(walk: Walk, name: str, arguments: Arguments) -> Value:
     """Give what a function of numpy or math gives."""
-    given = arguments.values[0] if arguments.values else UNKNOWN
+    given = samples.gathered(walk, arguments.values[0]) if arguments.values else UNKNOWN
     if name in randomness.SIZED:
         content = ZERO if name == "zeros" else ALIKE
         return tensor(shapes.made(walk, arguments.values[:1], arguments.node, content))

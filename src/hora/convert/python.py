@@ -7,13 +7,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hora.convert import access, assumptions, calls, children, choices, containers, library, networks
+from hora.convert import access, assumptions, calls, children, choices, containers, library, networks, samples
 from hora.convert.arguments import Arguments
 from hora.convert.memory import ANY, either
 from hora.convert.spread import ALIKE, ENTRIES, Kind, Spread, mixed, nonlinear, older, text
 from hora.convert.spread import join as join_spreads
 from hora.convert.values import (
-    NUMBER,
     UNKNOWN,
     Batch,
     Box,
@@ -59,7 +58,7 @@ def call(walk: Walk, name: str, arguments: Arguments) -> Value:
     if name in ("exit", "quit"):
         walk.happen("exit", node)
         return UNKNOWN
-    if name in ("max", "min", "abs", "round", "pow", "divmod", "any", "all", "bool", "sorted", "set"):
+    if name in ("max", "min", "abs", "round", "pow", "divmod", "any", "all", "bool", "sorted"):
         return _decide(walk, name, arguments)
     if name == "open":
         return of(Output(node, walk.context, "open"))
@@ -76,6 +75,9 @@ def _len(walk: Walk, arguments: Arguments, first: Value, spread: Spread) -> Valu
     if any(isinstance(thing, Batch) for thing in first.things):
         part = mixed("HR601", "len() of a batch whose fields are not told apart", arguments.node, spread)
         return tensor(part if spread.local else spread, number=True)
+    found = samples.number(walk, first)
+    if found is not None:
+        return Value(found, number=True)
     boxes = [thing for thing in first.things if isinstance(thing, Box)]
     known = containers.length(walk, boxes[0]) if len(boxes) == len(first.things) == 1 else None
     if known is not None and spread.alike:
@@ -84,7 +86,7 @@ def _len(walk: Walk, arguments: Arguments, first: Value, spread: Spread) -> Valu
         return Value(first.spread if first.spread.kind is Kind.OWN else ALIKE, number=True)
     if spread.kind in ENTRIES and spread.axis in (0, None) and Shape not in map(type, first.things):
         return Value(Spread(Kind.COUNT if spread.kind is Kind.ROWS else Kind.SUM, spread.loaders), number=True)
-    return Value(spread if spread.kind in (Kind.OWN, Kind.MIXED) else ALIKE, number=True)
+    return Value(spread if spread.kind in (Kind.OWN, Kind.EACH, Kind.MIXED) else ALIKE, number=True)
 
 
 def _number(walk: Walk, arguments: Arguments, first: Value, spread: Spread) -> Value:
@@ -98,6 +100,9 @@ def _number(walk: Walk, arguments: Arguments, first: Value, spread: Spread) -> V
 
 def _sum(walk: Walk, arguments: Arguments, first: Value, spread: Spread) -> Value:
     """Give the sum of what a value holds."""
+    found = samples.listed(walk, first)
+    if found is not None:
+        return samples.total(walk, first, found)
     if first.spread.kind in ENTRIES and not first.things:
         return Value(Spread(Kind.SUM, spread.loaders), number=first.number)
     element, loaders = access.elements(walk, first, arguments.node)
@@ -115,10 +120,14 @@ def _summed_over_batches(spread: Spread) -> Spread:
 def _sequence(walk: Walk, arguments: Arguments, first: Value, spread: Spread) -> Value:
     """Give what ``list()``, ``iter()`` and the like make of a value."""
     name = getattr(arguments.node.func, "id", "")
-    if not arguments.all and name == "list":
+    if not arguments.all and name in ("list", "set"):
         box = Box(arguments.node, walk.context)
         walk.state.forget(box)
         return of(box)
+    if name == "set":
+        return _decide(walk, name, arguments)
+    if name == "reversed" and first.spread.kind in ENTRIES:
+        return tensor(mixed("HR305", "the samples of the batch change their order", arguments.node, first.spread))
     if first.items is not None or first.only(Parameters) or not first.things:
         return first
     element, loaders = access.elements(walk, first, arguments.node)
@@ -132,6 +141,7 @@ def _sequence(walk: Walk, arguments: Arguments, first: Value, spread: Spread) ->
     if first.only(Stream) and name == "iter":
         return first
     box = Box(arguments.node, walk.context)
+    element = samples.entry(walk, element, arguments.node, ordered=name != "reversed")
     walk.state.forget(box)
     walk.state.set(box, ANY, element)
     walk.facts.bind(box, ANY, element)
@@ -159,14 +169,15 @@ def chained(walk: Walk, arguments: Arguments) -> Value:
 
 def _enumerate(walk: Walk, arguments: Arguments, first: Value, spread: Spread) -> Value:
     """Give numbered elements."""
-    return streamed(walk, arguments, first, lambda element: Value(items=(NUMBER, element)))
+    return streamed(walk, arguments, first, lambda element: samples.numbered(walk, element, arguments.node))
 
 
 def _zip(walk: Walk, arguments: Arguments, first: Value, spread: Spread) -> Value:
     """Give a stream over several values at once."""
     parts = [access.elements(walk, value, arguments.node) for value in arguments.values]
     loaders: frozenset[Loader] = frozenset().union(*(drawn for _, drawn in parts))
-    return _stream(walk, arguments, Value(items=tuple(element for element, _ in parts)), loaders)
+    together = samples.side_by_side(walk, tuple(element for element, _ in parts), arguments.node)
+    return _stream(walk, arguments, Value(items=together), loaders)
 
 
 def _next(walk: Walk, arguments: Arguments, first: Value, spread: Spread) -> Value:
@@ -183,19 +194,25 @@ def following(walk: Walk, stream: Value, node: ast.AST) -> Value:
 
 def _filter(walk: Walk, arguments: Arguments, first: Value, spread: Spread) -> Value:
     """Give the elements that a function keeps."""
+    if walk.state.deep_spread(arguments.values[-1]).kind in (*ENTRIES, Kind.LISTED):
+        return tensor(mixed("HR305", samples.ONE_BY_ONE, arguments.node, walk.state.deep_spread(arguments.values[-1])))
     return arguments.values[1] if len(arguments.values) > 1 else UNKNOWN
 
 
 def _map(walk: Walk, arguments: Arguments, first: Value, spread: Spread) -> Value:
     """Give what a function makes of each element."""
     parts = [access.elements(walk, value, arguments.node) for value in arguments.values[1:]]
-    made = [
-        calls.inline(walk, function, arguments.node, tuple(element for element, _ in parts), ())
-        for function in first.things
-        if isinstance(function, Function)
-    ]
+    given = tuple(element for element, _ in parts)
+    sampling = samples.begin(walk, arguments.node, Value(items=given))
+    with samples.within(walk, sampling):
+        made = [
+            calls.inline(walk, function, arguments.node, given, ())
+            for function in first.things
+            if isinstance(function, Function)
+        ]
     spreads = [walk.state.deep_spread(element) for element, _ in parts]
     result = either(made) if made else tensor(nonlinear(tuple(spreads), arguments.node, "map()"))
+    result = samples.mapped(sampling, result)
     return _stream(walk, arguments, result, frozenset().union(*(drawn for _, drawn in parts)))
 
 
@@ -205,8 +222,11 @@ def _range(walk: Walk, arguments: Arguments, first: Value, spread: Spread) -> Va
     bound = ALIKE
     for one in spreads:
         bound = join_spreads(bound, one)
-    if bound.local:
-        bound = mixed("HR305", "the samples of the batch are gone through one by one", arguments.node, bound)
+    place = samples.place(walk, spreads[0], arguments.node) if len(spreads) == 1 else None
+    if place is not None:
+        return _stream(walk, arguments, place)
+    if bound.local and bound.kind is not Kind.EACH:
+        bound = mixed("HR305", samples.ONE_BY_ONE, arguments.node, bound)
     if any(value.sized for value in arguments.values[:2]):
         bound = mixed("HR207", "a loop runs over the batch size that the loader was given", arguments.node)
     element = tensor(ALIKE if bound.kind is Kind.ZERO else bound, number=True)
@@ -256,6 +276,9 @@ def _dict(walk: Walk, arguments: Arguments, first: Value, spread: Spread) -> Val
     """Make a dict."""
     box = Box(arguments.node, walk.context)
     walk.state.forget(box)
+    for given in arguments.values:
+        element, _ = access.elements(walk, given, arguments.node)
+        walk.state.set(box, ANY, samples.entry(walk, element, arguments.node, ordered=False))
     for key, value in arguments.keywords:
         walk.state.set(box, f"[{key!r}]" if key else ANY, value)
         walk.facts.bind(box, f"[{key!r}]" if key else ANY, value)
@@ -283,6 +306,7 @@ _HANDLERS: dict[str, Callable[[Walk, Arguments, Value, Spread], Value]] = {
     "int": _number,
     "sum": _sum,
     "list": _sequence,
+    "set": _sequence,
     "tuple": _sequence,
     "iter": _sequence,
     "reversed": _sequence,

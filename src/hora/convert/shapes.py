@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from hora.convert import access
 from hora.convert.arguments import Arguments, literal
-from hora.convert.spread import ALIKE, ENTRIES, Kind, Reason, Spread, mixed, spoiled
+from hora.convert.spread import ALIKE, ENTRIES, Kind, Reason, Spread, mixed, nonlinear, spoiled
 from hora.convert.values import Box, Constant, Shape, Shuffled, Start, Stream, Value, of, tensor
 
 if TYPE_CHECKING:
@@ -99,11 +99,15 @@ def subscript(walk: Walk, receiver: Value, node: ast.Subscript, index: Value) ->
             return tensor(spoiled(spread, inside))
         if not spread.local and inside.kind in (*ENTRIES, Kind.MIXED):
             return tensor(replace(inside, axis=0 if inside.kind is not Kind.MIXED else None))
+        if spread.kind is Kind.EACH and inside.local:
+            return tensor(nonlinear((spread, inside), node, "an index"))
         return Value(spread, number=receiver.number) if spread.local else access.tinted(receiver, inside)
     if spread.kind is Kind.ROWS and spread.axis == 0 and _partners(index):
         walk.state.trace.note(walk.facts.partners, (node, walk.context), walk.place)
     if inside.kind in (Kind.MIXED, Kind.OWN):
         return tensor(spoiled(spread, inside))
+    if inside.kind is Kind.EACH:
+        return tensor(nonlinear((spread, inside), node, "an index"))
     indices = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
     return tensor(_picked(walk, spread, inside, indices, node))
 
@@ -223,6 +227,8 @@ def made(walk: Walk, sizes: tuple[Value, ...], node: ast.AST, content: Spread) -
         if any(isinstance(thing, Shape) for thing in size.things):
             thing = next(thing for thing in size.things if isinstance(thing, Shape))
             return replace(size.spread, axis=thing.axis)
+        if size.spread.kind is Kind.EACH and (content.kind is Kind.EACH or not content.local):
+            return size.spread
         if size.spread.local:
             return mixed("HR207", "a tensor is made in a size that is not followed", node, size.spread)
     return content

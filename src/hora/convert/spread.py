@@ -22,6 +22,8 @@ class Kind(Enum):
     OWN = "each worker's own"
     ROWS = "one entry for each sample"
     RAGGED = "entries for some of the samples"
+    EACH = "one sample's"
+    LISTED = "a list of the samples' entries"
     INVERSE = "in inverse proportion to the number of samples"
     COUNT = "in proportion to the number of samples"
     SUM = "a sum over the batch"
@@ -119,7 +121,7 @@ def text(spread: Spread, node: ast.AST) -> Spread:
     """Give the spread of a text that shows a value."""
     if not spread.local:
         return ALIKE if spread.kind is Kind.ZERO else spread
-    if spread.kind in ENTRIES:
+    if spread.kind in (*ENTRIES, Kind.EACH):
         return replace(spread, axis=None, flat=False)
     return mixed("HR601", TEXT, node, spread)
 
@@ -131,7 +133,7 @@ def shown(parts: Iterable[Spread]) -> Spread:
     if not local:
         return next((one for one in several if one.kind is Kind.OWN), ALIKE)
     broken = [one for one in local if one.kind is Kind.MIXED]
-    whole = [one for one in local if one.kind not in ENTRIES]
+    whole = [one for one in local if one.kind not in (*ENTRIES, Kind.EACH)]
     return replace((broken or whole or local)[0], loaders=frozenset().union(*(one.loaders for one in local)))
 
 
@@ -154,7 +156,8 @@ def join(left: Spread, right: Spread) -> Spread:
             return other
         if one.kind is Kind.ALIKE and (other.kind is Kind.OWN or not other.local):
             return other
-        if one.kind is Kind.ALIKE and other.kind in (*ENTRIES, Kind.MEAN, Kind.MEANS, Kind.SHARE):
+        beside = (*ENTRIES, Kind.EACH, Kind.LISTED, Kind.MEAN, Kind.MEANS, Kind.SHARE)
+        if one.kind is Kind.ALIKE and other.kind in beside:
             return other
     if left.kind is Kind.OWN and right.kind is Kind.OWN:
         return left
@@ -163,6 +166,8 @@ def join(left: Spread, right: Spread) -> Spread:
     for kinds, result in (
         ({Kind.ROWS}, Kind.ROWS),
         ({Kind.ROWS, Kind.RAGGED}, Kind.RAGGED),
+        ({Kind.EACH}, Kind.EACH),
+        ({Kind.LISTED}, Kind.LISTED),
         ({Kind.COUNT}, Kind.COUNT),
         ({Kind.COUNT, Kind.SUM}, Kind.SUM),
         ({Kind.COUNT, Kind.SUM, Kind.TOTAL}, Kind.TOTAL),
@@ -175,7 +180,7 @@ def join(left: Spread, right: Spread) -> Spread:
         if pair <= kinds:
             axis = left.axis if left.axis == right.axis else None
             held = left.held and right.held
-            return Spread(result, loaders, axis if result in ENTRIES else None, held=held)
+            return Spread(result, loaders, axis if result in (*ENTRIES, Kind.LISTED) else None, held=held)
     message = f"it is {left.kind.value} on one path and {right.kind.value} on another"
     why = left.why or right.why or Reason("HR303", message, ast.Pass())
     return Spread(Kind.MIXED, loaders, why=why)
@@ -196,7 +201,7 @@ def add(left: Spread, right: Spread, node: ast.AST) -> Spread:
     both = replace(left, loaders=left.loaders | right.loaders, held=left.held and right.held)
     if Kind.ALIKE in kinds:
         other = right if left.kind is Kind.ALIKE else left
-        if other.kind in (*ENTRIES, Kind.MEAN, Kind.MEANS, Kind.SHARE):
+        if other.kind in (*ENTRIES, Kind.EACH, Kind.MEAN, Kind.MEANS, Kind.SHARE):
             return other
         return mixed("HR303", f"a constant is added to {other.kind.value}", node, left, right)
     for allowed, result in (
@@ -253,7 +258,7 @@ def divide(left: Spread, right: Spread, node: ast.AST) -> Spread:
             return Spread(Kind.MEAN, loaders)
         if left.alike:
             return Spread(Kind.INVERSE, loaders)
-    if left.alike and right.kind not in ENTRIES:
+    if left.alike and right.kind not in (*ENTRIES, Kind.EACH):
         return mixed("HR305", f"a division by {right.kind.value}", node, left, right)
     return _rows(left, right, node)
 
@@ -262,7 +267,7 @@ def nonlinear(parts: tuple[Spread, ...], node: ast.AST, what: str) -> Spread:
     """Give the spread of a function that is taken entry by entry and is not linear."""
     result = ALIKE
     for part in parts:
-        if part.local and part.kind not in (*ENTRIES, Kind.MIXED):
+        if part.local and part.kind not in (*ENTRIES, Kind.EACH, Kind.MIXED):
             return mixed("HR305", f"{what} of {part.kind.value} is not that of the global batch", node, *parts)
         early = _early(result, part, node)
         result = early if early is not None else _rows(result, part, node)
@@ -277,7 +282,7 @@ def older(spread: Spread, loaders: frozenset[Hashable]) -> Spread:
         return replace(spread, kind=Kind.TOTAL)
     if spread.kind is Kind.MEAN:
         return replace(spread, kind=Kind.MEANS)
-    if spread.kind in (*ENTRIES, Kind.WEIGHT, Kind.HELD, Kind.INVERSE):
+    if spread.kind in (*ENTRIES, Kind.EACH, Kind.LISTED, Kind.WEIGHT, Kind.HELD, Kind.INVERSE):
         message = "values of an earlier batch's samples are kept for the next batch"
         return Spread(Kind.MIXED, spread.loaders, why=Reason("HR207", message, ast.Pass()))
     return spread
@@ -304,8 +309,10 @@ def _early(left: Spread, right: Spread, node: ast.AST) -> Spread | None:
 def _rows(left: Spread, right: Spread, node: ast.AST) -> Spread:
     """Give the spread of an operation entry by entry, where at least one side has entries of samples."""
     for one, other in ((left, right), (right, left)):
-        if other.alike and one.kind in ENTRIES:
+        if other.alike and one.kind in (*ENTRIES, Kind.EACH):
             return one
+    if left.kind is right.kind is Kind.EACH:
+        return Spread(Kind.EACH, left.loaders | right.loaders)
     if left.kind in ENTRIES and right.kind in ENTRIES:
         if None not in (left.axis, right.axis) and left.axis != right.axis:
             return mixed("HR305", "each sample of the batch meets each other", node, left, right)

@@ -6,11 +6,11 @@ import ast
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from hora.convert import access, assumptions, commands, expressions
+from hora.convert import access, assumptions, commands, expressions, samples
 from hora.convert.arguments import literal
 from hora.convert.memory import State, merge
 from hora.convert.spread import ALIKE, Kind, Spread, mixed
-from hora.convert.values import UNKNOWN, Class, Constant, Frame, Function, Loader, Named, Value, WorkerZero, of, tensor
+from hora.convert.values import UNKNOWN, Class, Constant, Frame, Function, Loader, Named, WorkerZero, of, tensor
 
 if TYPE_CHECKING:
     from hora.convert.walk import Walk
@@ -91,19 +91,13 @@ def _leave(what: str) -> Callable[[Walk, ast.stmt], bool]:
             walk.exits.continues.append(walk.state.copy())
         elif isinstance(node, ast.Return):
             value = walk.value(node.value) if node.value else NONE
-            walk.exits.returns.append((_coloured(walk, value), walk.state.copy()))
+            value = samples.returned(walk, value)
+            walk.exits.returns.append((value, walk.state.copy()))
         elif isinstance(node, ast.Raise) and node.exc:
             walk.value(node.exc)
         return False
 
     return handler
-
-
-def _coloured(walk: Walk, value: Value) -> Value:
-    """Give a value that is returned under a decision of a worker's own."""
-    if walk.control.alike:
-        return value
-    return access.tinted(value, walk.control)
 
 
 def _import(walk: Walk, node: ast.Import) -> None:
@@ -153,7 +147,9 @@ def _augmented(walk: Walk, node: ast.AugAssign) -> None:
     """Follow an operation in place."""
     held = expressions.evaluate(walk, _as_load(node.target))
     added = walk.value(node.value)
-    value = expressions.operate(walk, node.op, held, added, node, (node.target, node.value))
+    value = samples.added(walk, node.target, node.op, held, added)
+    if value is None:
+        value = expressions.operate(walk, node.op, held, added, node, (node.target, node.value))
     walk.facts.see(node, walk.context, value)
     walk.assign(node.target, value)
 
@@ -180,8 +176,11 @@ def _for(walk: Walk, node: ast.For | ast.AsyncFor) -> bool:
     """Follow a loop over something."""
     iterated = walk.value(node.iter)
     element, loaders = access.elements(walk, iterated, node.iter)
+    sampling = samples.begin(walk, node, element)
     spread = iterated.spread if not iterated.spread.local else ALIKE
-    return _loop(walk, node, loaders, spread, lambda: walk.assign(node.target, element))
+    if sampling is None and not loaders:
+        spread = samples.turns(walk, iterated, element, node) or spread
+    return _loop(walk, node, loaders, spread, lambda: walk.assign(node.target, element), sampling)
 
 
 def _while(walk: Walk, node: ast.While) -> bool:
@@ -196,6 +195,7 @@ def _loop(
     loaders: frozenset[Loader],
     spread: Spread,
     begin: Callable[[], None],
+    sampling: samples.Sampling | None = None,
 ) -> bool:
     """Follow a loop until nothing changes any more."""
     entry = before = walk.state
@@ -205,24 +205,28 @@ def _loop(
         walk.exits.breaks, walk.exits.continues = [], []
         walk.loops = (*held[2], (node, walk.context))
         walk.state = entry.copy()
-        with walk.decided(spread):
+        with walk.decided(spread), samples.within(walk, sampling):
             walk.draw(node, loaders)
             begin()
             ends = [_through(walk, node.body)]
         ends += walk.exits.continues
         after = merge([entry, *ends])
+        if after is not None and sampling is not None:
+            samples.age(sampling, after)
         if after is None or after.cells == entry.cells:
             break
         entry = after
     breaks = walk.exits.breaks
     walk.exits.breaks, walk.exits.continues, walk.loops = held
     # A loader hands out one batch at least: what was before the loop is not what is after it.
-    ended = merge(ends) if loaders or _runs(walk, node) else entry
+    ended = merge(ends) if loaders or sampling or _runs(walk, node) else entry
     if isinstance(node, ast.While) and expressions.truth(walk.value(node.test)) is True:
         ended = None
     for state in (ended, *breaks):
         if state is not None:
             _count_alone(state, before, loaders, node)
+        if state is not None and sampling is not None:
+            samples.settle(sampling, state, broken=bool(breaks))
     if ended is not None and node.orelse:
         walk.state = ended
         ended = _through(walk, node.orelse)

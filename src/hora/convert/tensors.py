@@ -6,7 +6,7 @@ import ast
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hora.convert import calls, expressions, shapes
+from hora.convert import calls, expressions, samples, shapes
 from hora.convert.along import picked
 from hora.convert.arguments import Arguments, literal
 from hora.convert.spread import ALIKE, ENTRIES, ZERO, Kind, Spread, mixed, nonlinear, shown, text
@@ -58,7 +58,7 @@ def attribute(receiver: Value, name: str, node: ast.AST) -> Value:
         batch = any(isinstance(thing, Batch) for thing in receiver.things)
         return Value(spread, frozenset({Shape(0 if batch else spread.axis)}), number=True)
     if name == "shape":
-        return tensor(spread if spread.kind is Kind.MIXED else ALIKE, number=True)
+        return tensor(spread if spread.kind in (Kind.EACH, Kind.MIXED) else ALIKE, number=True)
     if name in SETTINGS:
         return NUMBER
     if name in ("T", "mT", "H"):
@@ -134,7 +134,8 @@ def operation(walk: Walk, name: str, values: tuple[Value, ...], arguments: Argum
     node = arguments.node
     if not values:
         return tensor(ALIKE)
-    first = values[0]
+    first = samples.gathered(walk, values[0])
+    values = (first, *values[1:])
     spread = walk.state.deep_spread(first)
     bare = name.rstrip("_")
     if name in DETACH:
@@ -150,7 +151,8 @@ def operation(walk: Walk, name: str, values: tuple[Value, ...], arguments: Argum
         return NUMBER
     if bare in ("numel", "nelement"):
         kind = Kind.COUNT if spread.kind is Kind.ROWS else Kind.SUM
-        return Value(Spread(kind, spread.loaders) if spread.kind in ENTRIES else ALIKE, number=True)
+        alone = spread if spread.kind is Kind.EACH else ALIKE
+        return Value(Spread(kind, spread.loaders) if spread.kind in ENTRIES else alone, number=True)
     if bare in SUMS:
         return reduction(
             first, spread, "mean" if bare in ("nanmean", "average") else bare, shapes.axis_of(values, arguments), node

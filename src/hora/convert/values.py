@@ -215,6 +215,11 @@ class Positions(Thing):
 
 
 @dataclass(frozen=True)
+class Place(Thing):
+    """The place of one sample in its slice, in a loop over them: right to pick that sample by, wrong as a value."""
+
+
+@dataclass(frozen=True)
 class Shuffled(Thing):
     """The places of a slice's samples in another order: each sample's partner, of the slice alone."""
 

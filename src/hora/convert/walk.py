@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
-from hora.convert import access, assumptions, expressions, networks, statements
+from hora.convert import access, assumptions, expressions, networks, samples, statements
 from hora.convert.arguments import literal
 from hora.convert.facts import Backward, Call, Draw, Escape, Event, Facts, Place
 from hora.convert.memory import State
@@ -22,7 +22,6 @@ from hora.convert.modules import Modules
 from hora.convert.recall import Recalled
 from hora.convert.source import Source
 from hora.convert.spread import ALIKE, Kind, Spread, own
-from hora.convert.spread import join as join_spreads
 from hora.convert.values import (
     RANDOM,
     UNKNOWN,
@@ -105,6 +104,7 @@ class Walk:
         self.running: list[ast.AST] = []
         self.context: Context = ()
         self.control: Spread = ALIKE
+        self.sampling: samples.Sampling | None = None
         self.alone = False
         self.assumed: frozenset[assumptions.Fact] = frozenset()
         self.choices: dict[str, tuple[ast.Call, frozenset[Constant] | None]] = {}
@@ -161,7 +161,7 @@ class Walk:
     def assign(self, target: ast.expr, value: Value, origin: ast.expr | None = None) -> None:
         """Bind a target to the value of ``origin``; what a worker's own decision binds is its own too."""
         if not self.control.alike:
-            value = replace(value, spread=join_spreads(value.spread, self.control))
+            value = samples.coloured(value, self.control)
         if isinstance(target, ast.Name):
             self.bind(target.id, value)
         elif isinstance(target, ast.Starred):
@@ -264,7 +264,9 @@ class Walk:
     def decided(self, spread: Spread, zero: bool = False) -> Iterator[None]:
         """Go on under a decision; ``zero`` when it lets worker 0 alone through."""
         held = self.control, self.alone
-        if not spread.alike and self.control.alike:
+        if spread.kind is Kind.EACH and self.sampling is not None and self.control.kind is Kind.EACH:
+            samples.part(self, self.sampling)
+        elif not spread.alike and (self.control.alike or self.control.kind is Kind.EACH):
             self.control = own("HR403", f"it hangs on what is {spread.kind.value}", self.tree)
             if spread.why:
                 self.control = replace(self.control, why=spread.why)
@@ -288,7 +290,7 @@ class Walk:
 
     def judge(self, node: ast.AST, test: ast.expr, value: Value) -> None:
         """Note a decision that hangs on the worker's own slice."""
-        if value.spread.local:
+        if value.spread.local and not value.spread.kind is self.control.kind is Kind.EACH:
             self.escape(node, ((test, value),), "decides what happens next", decides=True)
 
     def escape(
