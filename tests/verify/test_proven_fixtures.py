@@ -11,6 +11,8 @@ from hora.verify.verify import verify_each
 
 FIXTURES = Path(__file__).parents[1] / "convert" / "fixtures"
 CASES = (
+    "HR206/one_by_one",
+    "HR206/sum_and_mean",
     "HR207/first_of_the_whole",
     "HR304/class_weights",
     "HR304/clamped_quotient",
@@ -24,6 +26,7 @@ CASES = (
     "HR305/mixup_in_a_function",
     "HR309/closure",
     "HR309/whole_batch",
+    "HR601/listed_then_averaged",
 )
 
 

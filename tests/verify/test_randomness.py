@@ -8,6 +8,7 @@ from hora.convert import convert
 from hora.verify import verify
 
 SCRIPTS = Path(__file__).parent / "scripts"
+FIXTURES = Path(__file__).parents[1] / "convert" / "fixtures"
 NOISY, WORDS = SCRIPTS / "noisy.py", SCRIPTS / "words.py"
 
 
@@ -66,3 +67,10 @@ def test_a_batch_that_every_worker_normalises_whole(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = verify(SCRIPTS / "replicated.py", workers=3, steps=6)
     assert result.verdict == "equivalent", result.why
+
+
+def test_numbers_drawn_for_one_sample_after_the_other(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = verify(FIXTURES / "HR503" / "noise_one_by_one.in.py", workers=3, steps=3)
+    assert result.verdict == "cannot-tell"
+    assert "step 0 draws random numbers for one sample after the other (8 on one worker, 2, 3, 3 on 3)" in result.why

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from hora.convert import assumptions, calls, choices, gradients, networks, samples, shapes, tensors
 from hora.convert.arguments import literal
+from hora.convert.facts import KEPT
 from hora.convert.memory import ANY, either
 from hora.convert.spread import ALIKE, ENTRIES, Kind, Spread, mixed
 from hora.convert.spread import join as join_spreads
@@ -228,7 +229,7 @@ def store_item(walk: Walk, target: ast.Subscript, value: Value, origin: ast.expr
         return
     name = key(index)
     if origin is not None and name is None and value.number and value.spread.reducible:
-        walk.escape(target, ((origin, value),), "is kept in a list")
+        walk.escape(target, ((origin, value),), KEPT)
     for thing in ordered(receiver.things):
         if isinstance(thing, Method) and thing.name == GROUPS:
             if not value.spread.alike:

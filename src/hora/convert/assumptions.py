@@ -49,6 +49,17 @@ def declare(walk: Walk, arguments: Arguments) -> None:
     walk.choices[name] = arguments.node, None if again else choices
 
 
+def named(walk: Walk, option: str) -> frozenset[str]:
+    """Give the texts that an option may be: its choices, or else its default."""
+    declared = walk.state.trace.look(walk.choices, option)
+    if declared is None:
+        return frozenset()
+    if declared[1] is not None:
+        return frozenset(choice.value for choice in declared[1] if isinstance(choice.value, str))
+    defaults = [one.value for one in declared[0].keywords if one.arg == "default"]
+    return frozenset(one.value for one in defaults if isinstance(one, ast.Constant) and isinstance(one.value, str))
+
+
 def holds(walk: Walk, test: ast.expr) -> bool | None:
     """Give how a test that was just evaluated comes out under what is taken for granted; None where that is open."""
     if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
@@ -79,8 +90,8 @@ def _taken(walk: Walk, test: ast.expr, outcome: bool) -> Iterator[Fact]:
     else:
         fact = _fact(walk, test)
         if fact is not None:
-            setting, constant, positive = fact
-            yield setting, constant, positive is outcome
+            option, constant, positive = fact
+            yield option, constant, positive is outcome
 
 
 def _fact(walk: Walk, test: ast.expr) -> Fact | None:
@@ -88,15 +99,15 @@ def _fact(walk: Walk, test: ast.expr) -> Fact | None:
     if isinstance(test, ast.Compare) and len(test.ops) == 1 and isinstance(test.ops[0], ast.Eq | ast.NotEq):
         left, right = walk.last.get(test.left), walk.last.get(test.comparators[0])
         for one, other in ((left, right), (right, left)):
-            setting, constant = _setting(one), _constant(other)
-            if setting is not None and constant is not None:
-                return setting, constant, isinstance(test.ops[0], ast.Eq)
+            option, constant = setting(one), _constant(other)
+            if option is not None and constant is not None:
+                return option, constant, isinstance(test.ops[0], ast.Eq)
         return None
-    setting = _setting(walk.last.get(test))
-    return None if setting is None else (setting, None, True)
+    whole = setting(walk.last.get(test))
+    return None if whole is None else (whole, None, True)
 
 
-def _setting(value: Value | None) -> Method | None:
+def setting(value: Value | None) -> Method | None:
     """Give the setting that a value is, and nothing else."""
     if value is not None and value.setting and len(value.things) == 1:
         (thing,) = value.things
@@ -116,8 +127,8 @@ def _constant(value: Value | None) -> Constant | None:
 
 def _answer(walk: Walk, fact: Fact) -> bool | None:
     """Give whether a fact follows from those taken for granted."""
-    setting, constant, positive = fact
-    known = {(one, outcome) for of, one, outcome in walk.assumed if of == setting}
+    option, constant, positive = fact
+    known = {(one, outcome) for of, one, outcome in walk.assumed if of == option}
     if constant is None:
         for one, outcome in known:
             if one is None or outcome:
@@ -128,7 +139,7 @@ def _answer(walk: Walk, fact: Fact) -> bool | None:
             return (one.value == constant.value) is positive
     if (constant, False) in known or ((None, False) in known and constant.value):
         return not positive
-    declared = walk.state.trace.look(walk.choices, setting.name)
+    declared = walk.state.trace.look(walk.choices, option.name)
     choices = declared[1] if declared is not None else None
     if choices is None:
         return None

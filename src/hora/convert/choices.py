@@ -1,4 +1,4 @@
-"""What a setting chooses by its name among what a module of the script's own holds: ``models.__dict__[args.arch]``."""
+"""What a setting chooses by its name: of what a module holds, ``models.__dict__[args.arch]``, or a module itself."""
 
 from __future__ import annotations
 
@@ -6,12 +6,45 @@ import ast
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from hora.convert.arguments import literal
+from hora.convert import assumptions
+from hora.convert.arguments import Arguments, literal
 from hora.convert.memory import either
 from hora.convert.values import UNKNOWN, Box, Class, Frame, Function, Package, Value, of, ordered
 
 if TYPE_CHECKING:
     from hora.convert.walk import Walk
+
+
+def imported(walk: Walk, arguments: Arguments) -> Value | None:
+    """Give the module that ``importlib.import_module()`` imports; None where it is none of the script's own.
+
+    Where an option names it, it is the one that the option names by default, or those of its choices.
+    """
+    if not arguments.node.args:
+        return None
+    names = _texts(walk, arguments.node.args[0])
+    found = {name: package for name in sorted(names) if (package := walk.load(name, 0)) is not None}
+    if len(names) > 1 or not isinstance(literal(arguments.values[0]), str):
+        walk.facts.chosen[arguments.node] = tuple(found)
+    return of(*found.values()) if found else None
+
+
+def _texts(walk: Walk, node: ast.expr) -> frozenset[str]:
+    """Give the texts that an expression may be, put together from literals and options; none where that is open."""
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+        return frozenset(one + other for one in _texts(walk, node.left) for other in _texts(walk, node.right))
+    if isinstance(node, ast.JoinedStr):
+        whole = frozenset([""])
+        for part in node.values:
+            inner = part.value if isinstance(part, ast.FormattedValue) else part
+            whole = frozenset(one + other for one in whole for other in _texts(walk, inner))
+        return whole
+    value = walk.last.get(node, UNKNOWN)
+    known = literal(value)
+    if isinstance(known, str):
+        return frozenset([known])
+    setting = assumptions.setting(value)
+    return assumptions.named(walk, setting.name) if setting is not None else frozenset()
 
 
 def of_module(walk: Walk, package: Package) -> Value:

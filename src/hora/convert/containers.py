@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from hora.convert import access, samples
 from hora.convert.arguments import Arguments, literal
+from hora.convert.facts import KEPT
 from hora.convert.memory import ANY
 from hora.convert.spread import ALIKE, ZERO, mixed
 from hora.convert.spread import join as join_spreads
@@ -121,7 +122,7 @@ def method(walk: Walk, box: Box, name: str, arguments: Arguments) -> Value:
     if name in ("append", "add", "insert", "appendleft", "put") and arguments.values:
         value = samples.kept(walk, arguments.values[-1], arguments.node)
         if value.number and value.spread.reducible:
-            walk.escape(arguments.node, arguments.pairs[-1:], "is kept in a list")
+            walk.escape(arguments.node, arguments.pairs[-1:], KEPT)
         count = length(walk, box) if name == "append" and not walk.loops else None
         cell = ANY if count is None else f"[{count}]"
         walk.state.add(box, cell, value)
@@ -134,7 +135,7 @@ def method(walk: Walk, box: Box, name: str, arguments: Arguments) -> Value:
             if walk.sampling is not None:
                 samples.part(walk, walk.sampling)
             if element.number and walk.state.deep_spread(element).reducible:
-                walk.escape(arguments.node, arguments.pairs, "is kept in a list")
+                walk.escape(arguments.node, arguments.pairs, KEPT)
             walk.state.add(box, ANY, element)
             walk.facts.bind(box, ANY, element)
         for label, value in arguments.keywords:

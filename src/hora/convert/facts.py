@@ -69,6 +69,10 @@ class Draw:
     place: Place
 
 
+KEPT = "is kept in a list"
+"""What is done with a number that a loop puts in a list."""
+
+
 @dataclass(frozen=True)
 class Escape:
     """A value of the worker's slice, or its own, that goes where only the global one is right.
@@ -125,6 +129,7 @@ class Facts:
     noise: dict[tuple[ast.AST, Context], Place] = field(default_factory=dict)
     answers: dict[Thing, set[Value]] = field(default_factory=dict)
     partners: dict[tuple[ast.Subscript, Context], Place] = field(default_factory=dict)
+    chosen: dict[ast.AST, tuple[str, ...]] = field(default_factory=dict)
     seeded: list[ast.AST] = field(default_factory=list)
 
     def reach(self, statement: ast.stmt, place: Place) -> None:

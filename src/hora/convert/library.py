@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from hora.convert import (
     access,
     calls,
+    choices,
     containers,
     names,
     networks,
@@ -71,6 +72,8 @@ def call(walk: Walk, name: str, arguments: Arguments) -> Value:
         return of(Named(f"{name}()"))
     if name in ("collections.namedtuple()", "typing.NamedTuple()"):
         return Value(items=arguments.all)
+    if name == "importlib.import_module" and (package := choices.imported(walk, arguments)) is not None:
+        return package
     if name == "functools.partial" and arguments.values:
         return of(Partial(node, walk.context, arguments.values, arguments.keywords))
     if name == "itertools.product" and any(walk.state.deep_spread(value).local for value in arguments.values):
@@ -252,8 +255,7 @@ def _joined(walk: Walk, name: str, arguments: Arguments) -> Value:
         axes = shapes.axes_of(arguments.get(1, "dim"))
         stacked = samples.gathered(walk, given, whole=name == "stack" and axes in (None, frozenset({0})))
         return tensor(stacked.spread)
-    element, _ = access.elements(walk, given, arguments.node)
-    parts = given.items if given.items is not None else (element,)
+    parts = _joining(walk, given, arguments)
     spreads = tuple(walk.state.deep_spread(part) for part in parts)
     spread = ALIKE
     if any(one.kind in ENTRIES for one in spreads):
@@ -274,6 +276,18 @@ def _joined(walk: Walk, name: str, arguments: Arguments) -> Value:
                 "HR305", f"{name}() puts samples beside values that all workers have", arguments.node, spread
             )
     return tensor(spread)
+
+
+def _joining(walk: Walk, given: Value, arguments: Arguments) -> tuple[Value, ...]:
+    """Give the tensors that are put together."""
+    if given.items is not None:
+        return given.items
+    if given.spread.kind in ENTRIES and not given.things:
+        # A field of the batch: it is a list of tensors, or torch raises.
+        axes = shapes.axes_of(arguments.get(1, "dim")) or frozenset({0})
+        lengthened = shapes.among(given.spread.axis, axes)
+        return (tensor(replace(given.spread, kind=Kind.RAGGED if lengthened else given.spread.kind)),)
+    return (access.elements(walk, given, arguments.node)[0],)
 
 
 def _numpy(walk: Walk, name: str, arguments: Arguments) -> Value:

@@ -6,6 +6,7 @@ would find it: in the script's directory, in its package, or in the directories 
 
 from __future__ import annotations
 
+import ast
 import os
 from collections.abc import Mapping
 from functools import lru_cache
@@ -42,6 +43,7 @@ class Modules:
         self.named = script.path.parent
         self.beside = script.path.resolve().parent
         self.above = _project(self.beside)
+        self.added = _added(script.tree, self.beside)
 
     def find(self, name: str, level: int, importer: Path) -> Source | None:
         """Give the source of a module, or None where it is not one of the script's own.
@@ -60,7 +62,7 @@ class Modules:
             for _ in range(level - 1):
                 package = package.parent
             return self._read(package, name)
-        roots = [self.beside]
+        roots = [self.beside, *self.added]
         if name.split(".")[0] not in _INSTALLED:
             roots += self.above
         for root in roots:
@@ -117,6 +119,15 @@ def _read(path: Path, changed: int, size: int) -> Source | None:
 def _nothing(path: Path) -> Source:
     """Give the source of a package without an ``__init__.py``."""
     return parse("", path=path)
+
+
+def _added(tree: ast.Module, beside: Path) -> list[Path]:
+    """Give the directories beside a script that it adds to where Python looks for modules."""
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    adding = [call for call in calls if ast.unparse(call.func) in ("sys.path.append", "sys.path.insert")]
+    texts = [node.value for call in adding for node in ast.walk(call) if isinstance(node, ast.Constant)]
+    found = [beside / text for text in texts if isinstance(text, str) and text.strip("./")]
+    return [path for path in dict.fromkeys(found) if path.is_dir()]
 
 
 def _project(directory: Path) -> list[Path]:

@@ -18,6 +18,7 @@ from hora.convert.values import (
     Constant,
     Criterion,
     Foreign,
+    Function,
     Instance,
     Module,
     Parameters,
@@ -30,6 +31,9 @@ from hora.convert.values import (
 
 if TYPE_CHECKING:
     from hora.convert.walk import Walk
+
+
+_ASKS = frozenset({"isinstance", "type", "print", "len", "hasattr", "getattr", "str", "find", "lower", "startswith"})
 
 
 def is_restored(thing: Thing) -> bool:
@@ -171,6 +175,24 @@ def _passed(walk: Walk, values: tuple[Value, ...], node: ast.AST, name: str) -> 
     return nonlinear(tuple(kept), node, name)
 
 
+def _draws(walk: Walk, arguments: Arguments) -> bool:
+    """Whether what is applied to each layer may change its parameters: a function of the script's may not that asks.
+
+    One that sets a layer's momentum, say, is told by what it names and calls, also where a lambda hands on to it.
+    """
+    functions = [thing for value in arguments.values for thing in value.things if isinstance(thing, Function)]
+    nodes = [node for function in functions for node in ast.walk(function.node)]
+    for node in list(nodes):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            things = (walk.lookup(node.func.id) or UNKNOWN).things
+            nodes += [inner for thing in things if isinstance(thing, Function) for inner in ast.walk(thing.node)]
+            functions += [thing for thing in things if isinstance(thing, Function)]
+    own = {function.node.name for function in functions if not isinstance(function.node, ast.Lambda)}
+    named = {getattr(node, "attr", getattr(node, "id", "")) for node in nodes}
+    called = {getattr(node.func, "attr", getattr(node.func, "id", "")) for node in nodes if isinstance(node, ast.Call)}
+    return not functions or bool(called - own - _ASKS) or bool(named & {"data", "weight", "bias"})
+
+
 def module_method(walk: Walk, module: Thing, name: str, arguments: Arguments) -> Value:
     """Give what a method that every network has gives."""
     if name in ("parameters", "named_parameters"):
@@ -179,7 +201,7 @@ def module_method(walk: Walk, module: Thing, name: str, arguments: Arguments) ->
         return of(Weights(module))
     if name == "forward" and isinstance(module, Module):
         return forward(walk, module, arguments)
-    if name in ("load_state_dict", "apply"):
+    if name == "load_state_dict" or (name == "apply" and _draws(walk, arguments)):
         walk.change(module, "loaded" if name == "load_state_dict" else "drawn", arguments.node)
         parts = tuple((node, value) for node, value in arguments.pairs if not walk.state.deep_spread(value).alike)
         walk.escape(arguments.node, parts, "is loaded into the network", decides=True)

@@ -112,6 +112,11 @@ def coloured(value: Value, control: Spread) -> Value:
     return replace(value, items=items)
 
 
+def astray(value: Value, node: ast.AST) -> Value:
+    """Give what iterating over a batch gives outside of a loop, as in ``f(*batch)``: its samples are not followed."""
+    return replace(value, spread=mixed("HR305", ONE_BY_ONE, node, replace(value.spread, kind=Kind.SUM)))
+
+
 def returned(walk: Walk, value: Value) -> Value:
     """Give a value that is returned: out of a loop over samples it is that of the first that comes to it."""
     sampling = walk.sampling

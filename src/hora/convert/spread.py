@@ -95,6 +95,7 @@ class Spread:
 
 TEXT = "a text shows it"
 TWO_LOADERS = "batches of two loaders meet in one value"
+SUM_AND_MEAN = "a sum over the batch meets a mean over the batch"
 ZERO = Spread(Kind.ZERO)
 ALIKE = Spread(Kind.ALIKE)
 
@@ -198,6 +199,8 @@ def add(left: Spread, right: Spread, node: ast.AST) -> Spread:
     kinds = {left.kind, right.kind}
     if kinds == {Kind.SHARE, Kind.MEAN}:
         return mixed("HR206", TWO_LOADERS, node, left, right)
+    if Kind.SUM in kinds and kinds < {Kind.SUM, Kind.MEAN, Kind.SHARE}:
+        return mixed("HR206", SUM_AND_MEAN, node, left, right)
     both = replace(left, loaders=left.loaders | right.loaders, held=left.held and right.held)
     if Kind.ALIKE in kinds:
         other = right if left.kind is Kind.ALIKE else left

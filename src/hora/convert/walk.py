@@ -141,6 +141,8 @@ class Walk:
         value = expressions.evaluate(self, node)
         if (node in self.sized or (value.setting and value.things in self.settings)) and value.spread.alike:
             value = replace(value, sized=True)
+        if value.spread.kind is Kind.EACH and self.sampling is None:
+            value = samples.astray(value, node)
         self.facts.see(node, self.context, value)
         self.last[node] = value
         return value
@@ -374,6 +376,10 @@ class Walk:
 
     def stream(self, name: str, node: ast.AST) -> Spread:
         """Give how numbers drawn from a stream of random numbers spread."""
+        if self.sampling is not None and self.control.kind is Kind.EACH:
+            # Noise for one sample: each worker draws that of its own.
+            self.facts.noise[node, self.context] = self.place
+            return replace(self.control, why=None)
         held = self.state.get(RANDOM, name)
         if held is None or held.spread.alike:
             return ALIKE

@@ -89,7 +89,8 @@ class OptimizerStepped:
 
     `step` counts the steps of all optimizers, `optimizer` is its order of appearance, `learning_rates` has one entry
     per parameter group, `digests` one per parameter after the step (empty if not asked for), `random` is a digest of
-    the state of torch's random numbers (if asked for).
+    the state of torch's random numbers (if asked for), `singles` counts the draws from the streams of Python and NumPy
+    since the batch was handed out, or since the step before.
     """
 
     step: int
@@ -97,6 +98,7 @@ class OptimizerStepped:
     learning_rates: tuple[float, ...]
     digests: tuple[tuple[str, str], ...] = ()
     random: str = ""
+    singles: int = 0
 
 
 @dataclass(frozen=True)

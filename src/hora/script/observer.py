@@ -23,7 +23,7 @@ import hora.torch
 from hora.script.augmentation import drawn_per_sample
 from hora.script.batchnorm import synchronised_batch_norm
 from hora.script.digest import digest
-from hora.script.events import BackwardRan, Event, OptimizerBegan, OptimizerStepped, Printed, RunEnded
+from hora.script.events import BackwardRan, BatchLoaded, Event, OptimizerBegan, OptimizerStepped, Printed, RunEnded
 from hora.script.joined import joined_batches
 from hora.script.knobs import Knobs
 from hora.script.latent import Draws, TorchDraws
@@ -32,6 +32,7 @@ from hora.script.naming import NamedTensor, Stepping, stepping
 from hora.script.passes import Passes, StopRun
 from hora.script.precision import float64
 from hora.script.randomness import seed_everything, without_dropout
+from hora.script.single_draws import SingleDraws
 
 
 class StepListener(Protocol):
@@ -50,7 +51,8 @@ class Observer:
     def __init__(self, emit: Callable[[Event], None], knobs: Knobs, listener: StepListener | None = None) -> None:
         self._emit, self._knobs, self._listener = emit, knobs, listener
         rank, size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-        self._passes = Passes(knobs, rank, size, emit)
+        self._singles = SingleDraws()
+        self._passes = Passes(knobs, rank, size, self._emit_of_loaders)
         self._optimizers: dict[torch.optim.Optimizer, tuple[int, Stepping]] = {}
         self._steps = 0
         self._about_to_step: torch.optim.Optimizer | None = None
@@ -71,6 +73,7 @@ class Observer:
             draws = Draws(lambda: self._passes.batch, self._knobs.neutralise, self._emit, self._note_neutralised)
             patches.enter_context(TorchDraws(draws))
             patches.enter_context(numpy_draws(draws))
+            patches.enter_context(self._singles.watching())
             if self._knobs.neutralise:
                 patches.enter_context(without_dropout(self._note_neutralised))
                 patches.enter_context(synchronised_batch_norm(self._note_neutralised))
@@ -84,6 +87,12 @@ class Observer:
     def ended(self, *, status: int, stopped: bool, error: str | None) -> RunEnded:
         """Sum the run up."""
         return RunEnded(status, stopped, error, tuple(self._neutralised), tuple(self._passes.remarks))
+
+    def _emit_of_loaders(self, event: Event) -> None:
+        if isinstance(event, BatchLoaded):
+            # What was drawn to load a batch is drawn per sample.
+            self._singles.taken()
+        self._emit(event)
 
     def _note_neutralised(self, what: str) -> None:
         self._neutralised[what] = None
@@ -140,7 +149,8 @@ class Observer:
         self._passes.note_step()
         rates = tuple(float(group.get("lr", float("nan"))) for group in optimizer.param_groups)
         random = digest(torch.get_rng_state()) if self._knobs.digests else ""
-        self._emit(OptimizerStepped(self._steps, index, rates, self._digests(stepped.parameters), random))
+        digests, singles = self._digests(stepped.parameters), self._singles.taken()
+        self._emit(OptimizerStepped(self._steps, index, rates, digests, random, singles))
         self._steps += 1
 
     def _known(self, optimizer: torch.optim.Optimizer) -> tuple[int, Stepping]:

@@ -10,7 +10,7 @@ from functools import cached_property
 from hora.script.events import BackwardRan, BatchLoaded, OptimizerStepped, StatisticsKept
 from hora.verify.floor import Floor
 from hora.verify.reference import TensorDifference
-from hora.verify.result import Coverage, Precision, Step, Tensor
+from hora.verify.result import Coverage, Difference, Precision, Step, Tensor
 from hora.verify.runs import Run
 
 
@@ -56,6 +56,28 @@ def worst(runs: Iterable[Run]) -> list[TensorDifference]:
                 if key not in largest or not found.difference <= largest[key].difference:
                     largest[key] = found
     return sorted(largest.values(), key=lambda found: found.step)
+
+
+_OF_STEPS = ("gradient", "update", "optimizer state", "buffer")
+
+
+def drawn_one_by_one(evidence: Evidence, difference: Difference) -> str | None:
+    """Say that the step of a difference draws random numbers for one sample after the other.
+
+    None where it draws none, or as many on each of several workers as on one.
+    """
+    reference, replayed, step = evidence.reference, evidence.replayed, difference.step
+    one = next((stepped.singles for stepped in reference.steps() if stepped.step == step), 0)
+    runs = [replayed.steps(rank) for rank in range(replayed.workers)]
+    several = [stepped.singles for run in runs for stepped in run if stepped.step == step]
+    fewer = replayed.workers > 1 and len(several) == len(runs) and all(0 < count < one for count in several)
+    if not fewer or difference.quantity not in _OF_STEPS:
+        return None
+    return (
+        f"step {step} draws random numbers for one sample after the other ({one} on one worker, "
+        f"{', '.join(map(str, several))} on {len(several)}): which sample a number is for cannot be seen, so the "
+        "workers draw others"
+    )
 
 
 def by_step(evidence: Evidence, floor: Floor) -> tuple[Step, ...]:

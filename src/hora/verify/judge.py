@@ -31,6 +31,9 @@ _WHAT: dict[Compared, tuple[str, str]] = {
 }
 
 
+_DRAW_AT_ONCE = "Draw the numbers of a batch at once, or in the data set, where they are drawn per sample"
+
+
 def judge(evidence: Evidence, *, next_command: str) -> Verification:
     """Weigh the evidence; `next_command` is what to do after a clean verdict."""
     reference, replayed = evidence.reference, evidence.replayed
@@ -58,6 +61,9 @@ def judge(evidence: Evidence, *, next_command: str) -> Verification:
     found = next(_findings(evidence, floor), None)
     if found is not None:
         difference, code = found
+        singles = in_full.drawn_one_by_one(evidence, difference)
+        if singles is not None:
+            return replace(base, verdict="cannot-tell", why=singles, next=_DRAW_AT_ONCE)
         return replace(
             base,
             verdict="not-equivalent",

@@ -34,7 +34,10 @@ def detect(program: Program) -> list[Finding]:
 
 
 def _weighed_apart(program: Program, node: ast.AST) -> list[Edit] | None:
-    """Weigh each mean in a sum by its own loader; None where a part of it is none, or its loader has no name."""
+    """Weigh each mean in a sum by its own loader, and scale what adds up over the batch, so that both are shares.
+
+    None where a part of it is neither, or its loader has no name.
+    """
     if not isinstance(node, ast.BinOp) or not isinstance(node.op, ast.Add | ast.Sub):
         return None
     edits: list[Edit] = []
@@ -45,8 +48,11 @@ def _weighed_apart(program: Program, node: ast.AST) -> list[Edit] | None:
             for place in program.places(program.statement(node))
             if (value := program.value(side, place.context)) is not None
         }
-        if kinds == {Kind.MEAN} and len(names) == 1 and (name := names.pop()) is not None:
+        name = names.pop() if len(names) == 1 else None
+        if kinds == {Kind.MEAN} and name is not None:
             edits += weighed(program, side, name)
+        elif kinds == {Kind.SUM} and name is not None:
+            edits += scaled(program, side, name)
         elif kinds != {Kind.SHARE}:
             return None
     return edits
@@ -88,6 +94,14 @@ def loader_name(program: Program, backward: Backward) -> str | None:
 def weighed(program: Program, node: ast.expr, loader: str) -> list[Edit]:
     """Multiply an expression by the weight of the loader's batch."""
     return multiplied(program.home(node), node, f"{loader}.weight")
+
+
+def scaled(program: Program, node: ast.expr, loader: str) -> list[Edit]:
+    """Scale a sum over the batch, so that its average over the workers is the global one.
+
+    A worker without samples of its own has borrowed some, which must not be counted twice.
+    """
+    return multiplied(program.home(node), node, f"{program.runtime}.size() * bool({loader}.weight)")
 
 
 def held(program: Program, node: ast.expr, loader: str) -> list[Edit]:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from hora.convert.finding import Finding
 from hora.convert.losses import refusals
-from hora.convert.products import multiplied
 from hora.convert.program import Program
-from hora.convert.rules.hr206 import NAMELESS, common_name, unscaled
+from hora.convert.rules.hr206 import NAMELESS, common_name, scaled, unscaled
 from hora.convert.spread import Kind
 
 CODE = "HR303"
@@ -25,8 +24,7 @@ def detect(program: Program) -> list[Finding]:
         if name is None:
             findings.append(program.finding(CODE, first.node, NAMELESS, None))
             continue
-        # A worker without samples of its own has borrowed some, which must not be counted twice.
-        edits = multiplied(program.home(first.loss), first.loss, f"{program.runtime}.size() * bool({name}.weight)")
+        edits = scaled(program, first.loss, name)
         message = "the loss is a sum over the batch: averaged over N workers it would be N times too small"
         findings.append(program.finding(CODE, first.node, message, edits))
     return findings

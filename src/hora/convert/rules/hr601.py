@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 
 from hora.convert.edits import Edit, insert_after, insert_before, replace
+from hora.convert.facts import KEPT
 from hora.convert.finding import Finding
 from hora.convert.losses import all_followed
 from hora.convert.metrics import dealt, for_evaluation, loaders_of, totals, unweighed
@@ -78,8 +79,11 @@ def _reduce_where_read(program: Program) -> list[Finding]:
     """Reduce values where they are read."""
     plan: dict[ast.expr, Reading] = {}
     message = "a value of the worker's slice is read as if it were all"
-    for escape in program.facts.escapes.values():
-        plan |= {reading.node: reading for reading in readings(program, escape) or ()}
+    # What is read of a list comes after what is put there: once that is the global value, so is what is read.
+    escapes = program.facts.escapes.values()
+    for some in ([one for one in escapes if one.use == KEPT], [one for one in escapes if one.use != KEPT]):
+        for escape in some if not plan else ():
+            plan |= {reading.node: reading for reading in readings(program, escape) or ()}
     ordered = sorted(plan.values(), key=lambda one: (one.node.lineno, one.node.col_offset))
     findings: list[Finding] = []
     given: list[tuple[ast.stmt, str, str]] = []
