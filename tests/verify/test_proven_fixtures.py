@@ -22,10 +22,12 @@ CASES = (
     "HR304/mean_of_picked",
     "HR304/weights_of_the_network",
     "HR305/gradient_reversed",
+    "HR305/picked_end_to_end",
     "HR305/mixup",
     "HR305/mixup_in_a_function",
     "HR309/closure",
     "HR309/whole_batch",
+    "HR601/kept_for_a_score",
     "HR601/listed_then_averaged",
 )
 

@@ -72,5 +72,5 @@ def test_a_batch_that_every_worker_normalises_whole(tmp_path, monkeypatch):
 def test_numbers_drawn_for_one_sample_after_the_other(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = verify(FIXTURES / "HR503" / "noise_one_by_one.in.py", workers=3, steps=3)
-    assert result.verdict == "cannot-tell"
+    assert result.verdict == "cannot-tell", result.why
     assert "step 0 draws random numbers for one sample after the other (8 on one worker, 2, 3, 3 on 3)" in result.why

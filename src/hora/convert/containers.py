@@ -10,7 +10,7 @@ from hora.convert import access, samples
 from hora.convert.arguments import Arguments, literal
 from hora.convert.facts import KEPT
 from hora.convert.memory import ANY
-from hora.convert.spread import ALIKE, ZERO, mixed
+from hora.convert.spread import ALIKE, ZERO, Kind, mixed
 from hora.convert.spread import join as join_spreads
 from hora.convert.values import UNKNOWN, Box, Frame, Loader, Named, Stream, Value, join, of, tensor
 
@@ -131,9 +131,12 @@ def method(walk: Walk, box: Box, name: str, arguments: Arguments) -> Value:
     if name in ("extend", "update") and arguments.all:
         for value in arguments.values:
             element, _ = access.elements(walk, value, arguments.node)
-            element = samples.kept(walk, element, arguments.node)
             if walk.sampling is not None:
+                element = samples.kept(walk, element, arguments.node)
                 samples.part(walk, walk.sampling)
+            elif element.spread.kind is Kind.EACH:
+                # What is kept of a batch is kept of all its samples.
+                element = tensor(value.spread, number=value.number)
             if element.number and walk.state.deep_spread(element).reducible:
                 walk.escape(arguments.node, arguments.pairs, KEPT)
             walk.state.add(box, ANY, element)

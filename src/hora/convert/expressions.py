@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hora.convert import access, assumptions, calls, containers, names, samples, tensors
+from hora.convert import access, assumptions, calls, containers, names, samples, shapes, tensors
 from hora.convert.memory import either
 from hora.convert.spread import ALIKE, ZERO, Kind, Spread, add, divide, multiply, nonlinear, shown, text
 from hora.convert.spread import join as join_spreads
@@ -68,6 +68,8 @@ def operate(
         return Value(other, frozenset({Start()}), number=True)
     if isinstance(op, ast.Mult) and Start() in left.things and other.kind is Kind.HELD:
         return left
+    if (places := shapes.offset(op, left, right)) is not None:
+        return places
     sequence = any(isinstance(thing, Box | Parameters) for thing in left.things) or left.items is not None
     if isinstance(op, ast.Add | ast.Sub) and not sequence:
         spread = add(one, other, node)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from hora.convert import access
 from hora.convert.arguments import Arguments, literal
 from hora.convert.spread import ALIKE, ENTRIES, Kind, Reason, Spread, mixed, nonlinear, spoiled
-from hora.convert.values import Box, Constant, Shape, Shuffled, Start, Stream, Value, of, tensor
+from hora.convert.values import Box, Constant, Positions, Shape, Shuffled, Start, Stream, Value, of, tensor
 
 if TYPE_CHECKING:
     from hora.convert.walk import Walk
@@ -110,6 +110,21 @@ def subscript(walk: Walk, receiver: Value, node: ast.Subscript, index: Value) ->
         return tensor(nonlinear((spread, inside), node, "an index"))
     indices = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
     return tensor(_picked(walk, spread, inside, indices, node))
+
+
+def offset(op: ast.operator, left: Value, right: Value) -> Value | None:
+    """Give places that are moved sample by sample, to pick from entries that are laid end to end; None for any other.
+
+    That is ``arange(len(x)) * entries + picked``: what is added differs from sample to sample, as what is picked does.
+    """
+    for places, other in ((left, right), (right, left)):
+        if places.things != {Positions()}:
+            continue
+        if isinstance(op, ast.Mult) and other.spread.alike and not other.sized:
+            return replace(places, items=None)
+        if isinstance(op, ast.Add) and other.spread.kind is Kind.ROWS:
+            return replace(places, items=None)
+    return None
 
 
 def _partners(index: Value) -> bool:

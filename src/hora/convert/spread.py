@@ -95,6 +95,7 @@ class Spread:
 
 TEXT = "a text shows it"
 TWO_LOADERS = "batches of two loaders meet in one value"
+EARLIER = "values of an earlier batch's samples are kept for the next batch"
 SUM_AND_MEAN = "a sum over the batch meets a mean over the batch"
 ZERO = Spread(Kind.ZERO)
 ALIKE = Spread(Kind.ALIKE)
@@ -286,8 +287,7 @@ def older(spread: Spread, loaders: frozenset[Hashable]) -> Spread:
     if spread.kind is Kind.MEAN:
         return replace(spread, kind=Kind.MEANS)
     if spread.kind in (*ENTRIES, Kind.EACH, Kind.LISTED, Kind.WEIGHT, Kind.HELD, Kind.INVERSE):
-        message = "values of an earlier batch's samples are kept for the next batch"
-        return Spread(Kind.MIXED, spread.loaders, why=Reason("HR207", message, ast.Pass()))
+        return Spread(Kind.MIXED, spread.loaders, why=Reason("HR207", EARLIER, ast.Pass()))
     return spread
 
 

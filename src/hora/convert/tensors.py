@@ -46,6 +46,7 @@ SETTINGS = frozenset({
     "dtype", "device", "ndim", "requires_grad", "is_cuda", "grad_fn", "layout", "dim", "get_device",
     "is_floating_point", "is_xpu", "is_mps", "is_cpu", "is_leaf", "is_sparse", "is_complex", "itemsize",
 })  # fmt: skip
+_RESHAPES = frozenset({*SHAPES, "unsqueeze", "expand", "expand_as", "repeat"})
 DRAWN = frozenset(
     ["normal_", "uniform_", "random_", "bernoulli_", "exponential_", "log_normal_", "geometric_", "cauchy_"]
 )
@@ -99,6 +100,8 @@ def method(walk: Walk, arguments: Arguments, receiver: Value, name: str) -> Valu
     result = operation(walk, name, (receiver, *arguments.values), arguments)
     if (batch or receiver.things & {Positions(), Shuffled()}) and name in KEEP:
         result = replace(result, things=receiver.things)
+    if Positions() in receiver.things and name in _RESHAPES:
+        result = replace(receiver, items=None)
     if name.endswith("_") and not name.endswith("__") and result.spread != receiver.spread:
         if isinstance(node.func.value, ast.Name | ast.Attribute):
             walk.assign(node.func.value, result)

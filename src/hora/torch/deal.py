@@ -133,7 +133,7 @@ def _dealt_class(plain: type[DataLoader[Any]]) -> type[DataLoader[Any]]:
             """
             return allreduce(count * bool(self.weight), op=Sum) if current().size > 1 else count
 
-        def gather(self, entries: torch.Tensor) -> torch.Tensor:
+        def gather(self, entries: Any) -> Any:
             """Put together the entries of all samples of the batch that was handed out last, in the batch's order.
 
             What takes a sample's partner from anywhere in the batch (mixup, shuffled labels) finds it there.
@@ -141,17 +141,19 @@ def _dealt_class(plain: type[DataLoader[Any]]) -> type[DataLoader[Any]]:
             Parameters
             ----------
             entries
-                One entry along the first axis for each sample of the slice.
+                One entry along the first axis for each sample of the slice: a tensor, or an array of NumPy's.
 
             Returns
             -------
-            torch.Tensor
+            torch.Tensor or numpy.ndarray
                 One entry for each sample of the global batch, the same on all workers; `entries` itself for one worker.
                 Gradients go back to the workers that the entries came from. Every worker calls it.
             """
             size = current().size
             if size == 1:
                 return entries
+            if not isinstance(entries, torch.Tensor):
+                return self.gather(torch.as_tensor(entries)).numpy()
             # A worker without samples of its own has borrowed the whole batch.
             own = entries[: len(entries) * bool(self.weight)]
             if own.requires_grad:

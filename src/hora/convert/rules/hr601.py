@@ -7,6 +7,7 @@ import ast
 from hora.convert.edits import Edit, insert_after, insert_before, replace
 from hora.convert.facts import KEPT
 from hora.convert.finding import Finding
+from hora.convert.keeping import gathered_where_kept
 from hora.convert.losses import all_followed
 from hora.convert.metrics import dealt, for_evaluation, loaders_of, totals, unweighed
 from hora.convert.naming import loader
@@ -26,7 +27,13 @@ def detect(program: Program) -> list[Finding]:
     """Find sums and means over a worker's slice that are read as if they were global."""
     if not all_followed(program):
         return []
-    return _weigh(program) or _reduce_after(program) or _reduce_where_read(program) or _refuse(program)
+    return (
+        _weigh(program)
+        or _reduce_after(program)
+        or _reduce_where_read(program)
+        or gathered_where_kept(program)
+        or _refuse(program)
+    )
 
 
 def blocked(program: Program) -> frozenset[int]:
