@@ -457,6 +457,21 @@ def test_partners_come_from_the_whole_batch_and_gradients_go_back_to_them(pool, 
                 )
 
 
+def kept_for_a_score(length, batch_size):
+    """Labels as arrays of NumPy, kept over an epoch."""
+    loader = hvd.deal(DataLoader(torch.arange(length), batch_size=batch_size))
+    kept = [loader.gather(x.numpy()) for x in loader]
+    return {type(one) for one in kept}, np.concatenate(kept).tolist()
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4])
+def test_arrays_are_gathered_in_the_order_of_the_batch(pool, size):
+    # The last batch has two samples, as above.
+    for types, labels in pool.run(kept_for_a_score, 14, 6, size=size):
+        assert types == {np.ndarray}
+        assert labels == list(range(14))
+
+
 def gradients_of_a_mean_over_what_is_not_ignored(ignored):
     """The gradients of a step whose workers hold one, two and no targets that count, and the mean of their losses."""
     torch.manual_seed(0)

@@ -200,7 +200,7 @@ def add(left: Spread, right: Spread, node: ast.AST) -> Spread:
     kinds = {left.kind, right.kind}
     if kinds == {Kind.SHARE, Kind.MEAN}:
         return mixed("HR206", TWO_LOADERS, node, left, right)
-    if Kind.SUM in kinds and kinds < {Kind.SUM, Kind.MEAN, Kind.SHARE}:
+    if kinds in ({Kind.SUM, Kind.MEAN}, {Kind.SUM, Kind.SHARE}):
         return mixed("HR206", SUM_AND_MEAN, node, left, right)
     both = replace(left, loaders=left.loaders | right.loaders, held=left.held and right.held)
     if Kind.ALIKE in kinds:
