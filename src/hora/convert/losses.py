@@ -73,7 +73,7 @@ def broken(program: Program, backward: Backward) -> tuple[str, str, ast.AST] | N
     spread = backward.value.spread
     if spread.kind is not Kind.SHARE and meetings.unlike_in_size(program, loaders_of(spread)):
         return "HR206", TWO_LOADERS, backward.node
-    if spread.kind in (Kind.MEAN, Kind.SUM, Kind.SHARE):
+    if spread.kind in (Kind.MEAN, Kind.SUM, Kind.SHARE, Kind.WHOLE):
         return None
     if spread.kind is Kind.MIXED and spread.why is not None:
         where = spread.why.node if hasattr(spread.why.node, "lineno") else backward.node

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from hora.convert.arguments import Arguments
-from hora.convert.spread import Kind, mixed, own
+from hora.convert.spread import ALIKE, WHOLE, Kind, mixed, own
 from hora.convert.values import UNKNOWN, Constant, Loader, Named, Optimizer, Rank, Value, tensor
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def _allreduce(walk: Walk, value: Value, arguments: Arguments) -> Value:
     if spread.local and not fits:
         how = "added up" if total else "averaged"
         return tensor(mixed("HR601", f"what is {spread.kind.value} is {how} over the workers", arguments.node, spread))
-    return Value(number=value.number)
+    return Value(WHOLE if spread.local and not value.number else ALIKE, number=value.number)
 
 
 def of_loader(walk: Walk, name: str, arguments: Arguments) -> Value:

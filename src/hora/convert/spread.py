@@ -19,6 +19,7 @@ class Kind(Enum):
 
     ZERO = "zero, to be added to"
     ALIKE = "alike on all workers"
+    WHOLE = "of all samples of the batch, on each worker"
     OWN = "each worker's own"
     ROWS = "one entry for each sample"
     RAGGED = "entries for some of the samples"
@@ -75,12 +76,12 @@ class Spread:
     @property
     def local(self) -> bool:
         """Whether it depends on the worker's slice."""
-        return self.kind not in (Kind.ZERO, Kind.ALIKE, Kind.OWN)
+        return self.kind not in (Kind.ZERO, Kind.ALIKE, Kind.WHOLE, Kind.OWN)
 
     @property
     def alike(self) -> bool:
         """Whether all workers hold the same."""
-        return self.kind in (Kind.ZERO, Kind.ALIKE)
+        return self.kind in (Kind.ZERO, Kind.ALIKE, Kind.WHOLE)
 
     @property
     def reducible(self) -> bool:
@@ -99,6 +100,7 @@ EARLIER = "values of an earlier batch's samples are kept for the next batch"
 SUM_AND_MEAN = "a sum over the batch meets a mean over the batch"
 ZERO = Spread(Kind.ZERO)
 ALIKE = Spread(Kind.ALIKE)
+WHOLE = Spread(Kind.WHOLE)
 
 ENTRIES = (Kind.ROWS, Kind.RAGGED)
 """Kinds that have entries of samples, for all of them or for some."""
@@ -146,6 +148,7 @@ def own(code: str, message: str, node: ast.AST) -> Spread:
 
 def join(left: Spread, right: Spread) -> Spread:
     """Give the spread of a value that is one or the other, depending on the path taken."""
+    left, right = _constants(left, right)
     if left == right:
         return left
     if replace(left, flat=right.flat) == right:
@@ -190,6 +193,7 @@ def join(left: Spread, right: Spread) -> Spread:
 
 def add(left: Spread, right: Spread, node: ast.AST) -> Spread:
     """Give the spread of a sum or a difference."""
+    left, right = _constants(left, right)
     if left.kind is Kind.ZERO:
         return right
     if right.kind is Kind.ZERO:
@@ -207,7 +211,7 @@ def add(left: Spread, right: Spread, node: ast.AST) -> Spread:
         other = right if left.kind is Kind.ALIKE else left
         if other.kind in (*ENTRIES, Kind.EACH, Kind.MEAN, Kind.MEANS, Kind.SHARE):
             return other
-        return mixed("HR303", f"a constant is added to {other.kind.value}", node, left, right)
+        return mixed("HR305", f"a constant is added to {other.kind.value}", node, left, right)
     for allowed, result in (
         ({Kind.COUNT}, Kind.COUNT),
         ({Kind.COUNT, Kind.SUM}, Kind.SUM),
@@ -223,6 +227,7 @@ def add(left: Spread, right: Spread, node: ast.AST) -> Spread:
 
 def multiply(left: Spread, right: Spread, node: ast.AST) -> Spread:
     """Give the spread of a product."""
+    left, right = _constants(left, right)
     kinds = {left.kind, right.kind}
     loaders = left.loaders | right.loaders
     if kinds == {Kind.MEAN, Kind.WEIGHT} and loaders in (left.loaders, right.loaders):
@@ -246,6 +251,7 @@ def multiply(left: Spread, right: Spread, node: ast.AST) -> Spread:
 
 def divide(left: Spread, right: Spread, node: ast.AST) -> Spread:
     """Give the spread of a quotient."""
+    left, right = _constants(left, right)
     loaders = left.loaders | right.loaders
     if left.kind is Kind.SUM and right.kind in (Kind.SUM, Kind.MIXED) and left.loaders >= right.loaders:
         message = "a sum over the batch is divided by what differs from worker to worker"
@@ -305,8 +311,15 @@ def _early(left: Spread, right: Spread, node: ast.AST) -> Spread | None:
     if left.local and right.local and left.loaders != right.loaders and not {left.kind, right.kind} <= {*ENTRIES}:
         return mixed("HR206", TWO_LOADERS, node, left, right)
     if left.alike and right.alike:
-        return ALIKE
+        return WHOLE if Kind.WHOLE in (left.kind, right.kind) else ALIKE
     return None
+
+
+def _constants(left: Spread, right: Spread) -> tuple[Spread, Spread]:
+    """Give two spreads, where what is of all samples meets what is of the slice: there it is as good as a constant."""
+    if left.local is right.local:
+        return left, right
+    return (ALIKE if left.kind is Kind.WHOLE else left), (ALIKE if right.kind is Kind.WHOLE else right)
 
 
 def _rows(left: Spread, right: Spread, node: ast.AST) -> Spread:

@@ -140,9 +140,11 @@ class Comparer:
         layers: dict[str, float] = {}
         for tensor, scale in zip(tensors, scales, strict=True):
             layers[tensor.layer] = layers.get(tensor.layer, 0.0) + _norm(scale) ** 2
+        whole = sum(layers.values())
         for tensor, a, b in zip(tensors, found, expected, strict=True):
             norm = _norm(a if b is None else b if a is None else a.detach().to(b.device) - b)
-            scale = layers[tensor.layer] ** 0.5
+            # A layer of zeros, such as a bias that a difference of outputs leaves out, is measured by all layers.
+            scale = (layers[tensor.layer] or whole) ** 0.5
             # A layer without gradient in the reference: whatever is found is infinitely more.
             difference = norm / scale if scale > 0 else 0.0 if norm == 0 else float("inf")
             ratio = _ratio(a, b) if quantity == "gradient" and difference > _MULTIPLE else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hora.convert import partners
+from hora.convert import partners, wholes
 from hora.convert.finding import Finding
 from hora.convert.losses import broken
 from hora.convert.program import Program
@@ -16,7 +16,9 @@ def detect(program: Program) -> list[Finding]:
     """Find losses that couple the samples of a batch; where each meets one other, that one is found for it."""
     found = [one for one in (broken(program, backward) for backward in program.backwards) if one and one[0] == CODE]
     shuffles = partners.draws(program)
-    refused = [program.finding(CODE, node, message, None) for _, message, node in found]
+    refused = [program.finding(CODE, node, message, wholes.reduced(program, node)) for _, message, node in found]
+    if any(one.edits for one in refused):
+        return list(dict.fromkeys(refused))
     others = [one for one, (_, _, node) in zip(refused, found, strict=True) if node not in shuffles]
     if others or not refused:
         return list(dict.fromkeys(refused))

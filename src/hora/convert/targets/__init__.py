@@ -47,6 +47,12 @@ def _wordless(program: Program) -> list[Finding]:
         program.finding("HR304", call.node, "training and evaluation share this count: convert to hora", None)
         for call in program.calls_of(f"{NAME}.total")
     ]
+    message = "a sum or a mean of all workers goes into the loss, with its gradients: convert to hora"
+    findings += [
+        program.finding("HR305", call.node, message, None)
+        for call in program.calls_of(f"{NAME}.allreduce")
+        if call.args and not call.args[0].number
+    ]
     for call in program.all_calls:
         gathers = {thing for thing in call.function.things if isinstance(thing, Method) and thing.name == "gather"}
         if any(isinstance(thing.receiver, Loader) for thing in gathers):
