@@ -146,6 +146,11 @@ REFUSED = {
         "count = 0\nfor o in output[targets > 0]:\n    count += 1\n" + SUMMED.format(count="count"),
         "gone through one by one",
     ),
+    "picked from another loader's batch": (
+        "(others,) = next(iter(torch.utils.data.DataLoader(torch.utils.data.TensorDataset(inputs), batch_size=8)))\n"
+        "loss = 0\nfor i in range(len(others)):\n    loss = loss + output[i].sum()",
+        "places within a worker's slice",
+    ),
     "unpacked": ("def both(a, *others):\n    return a.sum()\nloss = both(*output)", "gone through one by one"),
 }
 

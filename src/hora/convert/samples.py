@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from hora.convert import access
 from hora.convert.memory import State
 from hora.convert.spread import ALIKE, ENTRIES, Kind, Reason, Spread, join, mixed
-from hora.convert.values import NUMBER, Batch, Box, Constant, Context, Frame, Place, Stream, Value, tensor
+from hora.convert.values import NUMBER, UNKNOWN, Batch, Box, Constant, Context, Frame, Place, Stream, Value, tensor
 
 if TYPE_CHECKING:
     from hora.convert.walk import Walk
@@ -232,7 +232,8 @@ def picked(walk: Walk, receiver: Value, index: Value, node: ast.expr) -> Value |
     if isinstance(node, ast.Tuple):
         node = node.elts[0] if node.elts and len(node.elts) == len(several) else node
     spread = receiver.spread
-    if walk.sampling is None or not several or not _is_place(walk, several[0], node):
+    at = _place(walk, several[0], node) if walk.sampling is not None and several else None
+    if at is None or at.loaders != spread.loaders:
         return None
     if spread.kind is not Kind.ROWS or spread.axis != 0 or any(isinstance(one, Batch) for one in receiver.things):
         return None
@@ -241,12 +242,12 @@ def picked(walk: Walk, receiver: Value, index: Value, node: ast.expr) -> Value |
     return tensor(Spread(Kind.EACH, spread.loaders), number=receiver.number)
 
 
-def _is_place(walk: Walk, index: Value, node: ast.expr) -> bool:
-    """Whether an index is the place of one sample, or a slice from there to the next."""
+def _place(walk: Walk, index: Value, node: ast.expr) -> Spread | None:
+    """Give how an index spreads that is the place of one sample, or a slice from there to the next; None for others."""
     if isinstance(node, ast.Slice) and isinstance(node.lower, ast.Name) and node.upper is not None:
         follows = ast.unparse(node.upper) in (f"{node.lower.id} + 1", f"1 + {node.lower.id}")
-        return follows and node.step is None and walk.value(node.lower).things == {Place()}
-    return index.things == {Place()}
+        index = walk.value(node.lower) if follows and node.step is None else UNKNOWN
+    return index.spread if index.things == {Place()} else None
 
 
 def keeps(walk: Walk, receiver: Value, index: Value, node: ast.expr, value: Value) -> bool:
