@@ -6,7 +6,7 @@ import ast
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hora.convert import assumptions, calls, choices, gradients, networks, samples, shapes, tensors
+from hora.convert import assumptions, calls, choices, gradients, listings, networks, samples, shapes, tensors
 from hora.convert.arguments import literal
 from hora.convert.facts import KEPT
 from hora.convert.memory import ANY, either
@@ -82,7 +82,7 @@ def elements(walk: Walk, value: Value, node: ast.AST) -> tuple[Value, frozenset[
     result = either(found)
     if value.spread.local and not loaders and not any(isinstance(thing, Batch) for thing in value.things):
         return tensor(mixed("HR305", samples.ONE_BY_ONE, node, value.spread)), loaders
-    result = samples.unlisted(walk, result, node)
+    result = listings.unlisted(walk, result, node)
     return tinted(result, value.spread) if not value.spread.local else result, loaders
 
 
@@ -274,7 +274,7 @@ def subscript(walk: Walk, node: ast.Subscript) -> Value:
             found.append(_attribute_of(walk, thing, place, node))
         elif isinstance(thing, Box | Foreign | Named):
             held = walk.state.held(thing)
-            if isinstance(node.slice, ast.Slice) and samples.listed(walk, of(thing)) is not None:
+            if isinstance(node.slice, ast.Slice) and listings.listed(walk, of(thing)) is not None:
                 several = walk.state.deep_spread(of(thing))
                 return tensor(mixed("HR305", "some entries of a list of the samples are taken", node, several))
             found.append(

@@ -6,7 +6,7 @@ import ast
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from hora.convert import access, samples
+from hora.convert import access, listings, samples
 from hora.convert.arguments import Arguments, literal
 from hora.convert.facts import KEPT
 from hora.convert.memory import ANY
@@ -86,7 +86,7 @@ def collected(walk: Walk, node: ast.ListComp | ast.SetComp | ast.GeneratorExp | 
         if isinstance(node, ast.DictComp):
             walk.value(node.key)
         value = walk.value(node.value if isinstance(node, ast.DictComp) else node.elt)
-        value = samples.collected(walk, value, node)
+        value = listings.collected(walk, value, node)
     walk.loops = loops
     if isinstance(node, ast.GeneratorExp):
         return Value(parted, frozenset({Stream(node, walk.context, value, drawn)}))
@@ -120,7 +120,7 @@ def counter(walk: Walk, arguments: Arguments) -> Value:
 def method(walk: Walk, box: Box, name: str, arguments: Arguments) -> Value:
     """Give what a method of a list, dict or set gives."""
     if name in ("append", "add", "insert", "appendleft", "put") and arguments.values:
-        value = samples.kept(walk, arguments.values[-1], arguments.node)
+        value = listings.kept(walk, arguments.values[-1], arguments.node)
         if value.number and value.spread.reducible:
             walk.escape(arguments.node, arguments.pairs[-1:], KEPT)
         count = length(walk, box) if name == "append" and not walk.loops else None
@@ -132,7 +132,7 @@ def method(walk: Walk, box: Box, name: str, arguments: Arguments) -> Value:
         for value in arguments.values:
             element, _ = access.elements(walk, value, arguments.node)
             if walk.sampling is not None:
-                element = samples.kept(walk, element, arguments.node)
+                element = listings.kept(walk, element, arguments.node)
                 samples.part(walk, walk.sampling)
             elif element.spread.kind is Kind.EACH:
                 # What is kept of a batch is kept of all its samples.
@@ -144,7 +144,7 @@ def method(walk: Walk, box: Box, name: str, arguments: Arguments) -> Value:
         for label, value in arguments.keywords:
             walk.state.add(box, f"[{label!r}]" if label else ANY, value)
         return UNKNOWN
-    if name in _MOVING and samples.listed(walk, of(box)) is not None:
+    if name in _MOVING and listings.listed(walk, of(box)) is not None:
         several = walk.state.deep_spread(of(box))
         moved = mixed("HR305", "entries of a list of the samples are moved", arguments.node, several)
         walk.state.add(box, ANY, tensor(moved))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hora.convert import access, assumptions, calls, containers, names, samples, shapes, tensors
+from hora.convert import access, assumptions, calls, containers, listings, names, samples, shapes, tensors
 from hora.convert.memory import either
 from hora.convert.spread import ALIKE, ZERO, Kind, Spread, add, divide, multiply, nonlinear, shown, text
 from hora.convert.spread import join as join_spreads
@@ -291,7 +291,7 @@ def _yield(walk: Walk, node: ast.Yield | ast.YieldFrom) -> Value:
     if isinstance(node, ast.YieldFrom):
         value, loaders = access.elements(walk, value, node)
         walk.exits.drawn |= loaders
-    walk.exits.yields.append(samples.yielded(walk, value))
+    walk.exits.yields.append(listings.yielded(walk, value))
     return UNKNOWN
 
 

@@ -10,12 +10,12 @@ from hora.convert import (
     calls,
     choices,
     containers,
+    listings,
     names,
     networks,
     python,
     randomness,
     runtime,
-    samples,
     shapes,
     tensors,
 )
@@ -251,9 +251,9 @@ def _spread_out(walk: Walk, name: str, arguments: Arguments) -> Value:
 def _joined(walk: Walk, name: str, arguments: Arguments) -> Value:
     """Give several tensors put together."""
     given = arguments.values[0]
-    if samples.listed(walk, given) is not None:
+    if listings.listed(walk, given) is not None:
         axes = shapes.axes_of(arguments.get(1, "dim"))
-        stacked = samples.gathered(walk, given, whole=name == "stack" and axes in (None, frozenset({0})))
+        stacked = listings.gathered(walk, given, whole=name == "stack" and axes in (None, frozenset({0})))
         return tensor(stacked.spread)
     parts = _joining(walk, given, arguments)
     spreads = tuple(walk.state.deep_spread(part) for part in parts)
@@ -292,7 +292,7 @@ def _joining(walk: Walk, given: Value, arguments: Arguments) -> tuple[Value, ...
 
 def _numpy(walk: Walk, name: str, arguments: Arguments) -> Value:
     """Give what a function of numpy or math gives."""
-    given = samples.gathered(walk, arguments.values[0]) if arguments.values else UNKNOWN
+    given = listings.gathered(walk, arguments.values[0]) if arguments.values else UNKNOWN
     if name in randomness.SIZED:
         content = ZERO if name == "zeros" else ALIKE
         return tensor(shapes.made(walk, arguments.values[:1], arguments.node, content))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hora.convert import access, assumptions, calls, children, choices, containers, library, networks, samples
+from hora.convert import access, assumptions, calls, children, choices, containers, library, listings, networks, samples
 from hora.convert.arguments import Arguments
 from hora.convert.memory import ANY, either
 from hora.convert.spread import ALIKE, ENTRIES, Kind, Spread, mixed, nonlinear, older, text
@@ -75,7 +75,7 @@ def _len(walk: Walk, arguments: Arguments, first: Value, spread: Spread) -> Valu
     if any(isinstance(thing, Batch) for thing in first.things):
         part = mixed("HR601", "len() of a batch whose fields are not told apart", arguments.node, spread)
         return tensor(part if spread.local else spread, number=True)
-    found = samples.number(walk, first)
+    found = listings.number(walk, first)
     if found is not None:
         return Value(found, number=True)
     boxes = [thing for thing in first.things if isinstance(thing, Box)]
@@ -100,9 +100,9 @@ def _number(walk: Walk, arguments: Arguments, first: Value, spread: Spread) -> V
 
 def _sum(walk: Walk, arguments: Arguments, first: Value, spread: Spread) -> Value:
     """Give the sum of what a value holds."""
-    found = samples.listed(walk, first)
+    found = listings.listed(walk, first)
     if found is not None:
-        return samples.total(walk, first, found)
+        return listings.total(walk, first, found)
     if first.spread.kind in ENTRIES and not first.things:
         return Value(Spread(Kind.SUM, spread.loaders), number=first.number)
     element, loaders = access.elements(walk, first, arguments.node)
@@ -141,7 +141,7 @@ def _sequence(walk: Walk, arguments: Arguments, first: Value, spread: Spread) ->
     if first.only(Stream) and name == "iter":
         return first
     box = Box(arguments.node, walk.context)
-    element = samples.entry(walk, element, arguments.node, ordered=name != "reversed")
+    element = listings.entry(walk, element, arguments.node, ordered=name != "reversed")
     walk.state.forget(box)
     walk.state.set(box, ANY, element)
     walk.facts.bind(box, ANY, element)
@@ -212,7 +212,7 @@ def _map(walk: Walk, arguments: Arguments, first: Value, spread: Spread) -> Valu
         ]
     spreads = [walk.state.deep_spread(element) for element, _ in parts]
     result = either(made) if made else tensor(nonlinear(tuple(spreads), arguments.node, "map()"))
-    result = samples.mapped(sampling, result)
+    result = listings.mapped(sampling, result)
     return _stream(walk, arguments, result, frozenset().union(*(drawn for _, drawn in parts)))
 
 
@@ -278,7 +278,7 @@ def _dict(walk: Walk, arguments: Arguments, first: Value, spread: Spread) -> Val
     walk.state.forget(box)
     for given in arguments.values:
         element, _ = access.elements(walk, given, arguments.node)
-        walk.state.set(box, ANY, samples.entry(walk, element, arguments.node, ordered=False))
+        walk.state.set(box, ANY, listings.entry(walk, element, arguments.node, ordered=False))
     for key, value in arguments.keywords:
         walk.state.set(box, f"[{key!r}]" if key else ANY, value)
         walk.facts.bind(box, f"[{key!r}]" if key else ANY, value)

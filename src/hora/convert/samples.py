@@ -13,18 +13,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from hora.convert import access
 from hora.convert.memory import State
 from hora.convert.spread import ALIKE, ENTRIES, Kind, Reason, Spread, join, mixed
-from hora.convert.values import NUMBER, UNKNOWN, Batch, Box, Constant, Context, Frame, Place, Stream, Value, tensor
+from hora.convert.values import NUMBER, UNKNOWN, Batch, Box, Constant, Context, Frame, Place, Value, tensor
 
 if TYPE_CHECKING:
     from hora.convert.walk import Walk
 
 ONE_BY_ONE = "the samples of the batch are gone through one by one"
-_LEFT = "what one sample leaves is used for another, or after all of them"
-_BY_VALUE = "samples are put together by what they are, which a worker can only do with its own"
-_NONE = "a worker all of whose samples are left out has nothing to go backward through"
+LEFT = "what one sample leaves is used for another, or after all of them"
+NONE = "a worker all of whose samples are left out has nothing to go backward through"
 _LISTS = frozenset({"list"})
 
 
@@ -60,19 +58,19 @@ class Sampling:
 
 def begin(walk: Walk, node: ast.AST, element: Value) -> Sampling | None:
     """Give the loop over samples that one over these elements is; None for any other."""
-    found = _parts(element)
-    loaders = frozenset().union(*(part.spread.loaders for part in found if _of_sample(part)))
+    found = parts(element)
+    loaders = frozenset().union(*(part.spread.loaders for part in found if of_sample(part)))
     if not loaders or not walk.control.alike:
         return None
     adds, sums = _sums(node)
     why = Reason("HR305", "this is done for each sample of the batch", node)
     spread = Spread(Kind.EACH, loaders, why=why)
-    return Sampling(node, walk.frame, walk.context, spread, walk.state, adds, sums, parted=_for_some(found))
+    return Sampling(node, walk.frame, walk.context, spread, walk.state, adds, sums, parted=for_some(found))
 
 
 def uneven(element: Value) -> bool:
     """Whether a loop over these elements takes as many turns as a worker has samples, in a way that is not followed."""
-    reasons = [part.spread.why for part in _parts(element) if part.spread.kind is Kind.MIXED]
+    reasons = [part.spread.why for part in parts(element) if part.spread.kind is Kind.MIXED]
     return any(why is not None and why.message == ONE_BY_ONE for why in reasons)
 
 
@@ -80,7 +78,7 @@ def turns(walk: Walk, iterated: Value, element: Value, node: ast.AST) -> Spread 
     """Give how often the body of a loop is done, where that differs from sample to sample or is not followed."""
     if uneven(element):
         return mixed("HR305", ONE_BY_ONE, node, walk.state.deep_spread(element))
-    inner = [part.spread for part in (iterated, *_parts(element)) if part.spread.kind is Kind.EACH]
+    inner = [part.spread for part in (iterated, *parts(element)) if part.spread.kind is Kind.EACH]
     return inner[0] if inner and walk.sampling is not None else None
 
 
@@ -126,17 +124,17 @@ def returned(walk: Walk, value: Value) -> Value:
     return value if walk.control.alike else coloured(value, walk.control)
 
 
-def _parts(value: Value) -> list[Value]:
+def parts(value: Value) -> list[Value]:
     """Give a value and all that it is made up of."""
-    return [value, *(part for item in value.items or () for part in _parts(item))]
+    return [value, *(part for item in value.items or () for part in parts(item))]
 
 
-def _for_some(parts: list[Value]) -> bool:
+def for_some(parts: list[Value]) -> bool:
     """Whether what is gone through has entries for some of the samples alone, or several for one."""
     return any(part.spread.kind is Kind.EACH and part.spread.axis is None for part in parts)
 
 
-def _of_sample(value: Value) -> bool:
+def of_sample(value: Value) -> bool:
     """Whether a value is one sample's, or a sample's place."""
     return value.spread.kind is Kind.EACH or Place() in value.things
 
@@ -183,17 +181,6 @@ def element(walk: Walk, value: Value, node: ast.AST) -> Value | None:
     return None
 
 
-def unlisted(walk: Walk, value: Value, node: ast.AST) -> Value:
-    """Give an entry of a list of the samples' entries, in a loop over it: that of one sample."""
-    if value.items is not None:
-        return replace(value, items=tuple(unlisted(walk, item, node) for item in value.items))
-    if value.spread.kind is not Kind.LISTED:
-        return value
-    if not walk.control.alike:
-        return tensor(mixed("HR305", ONE_BY_ONE, node, value.spread))
-    return replace(value, spread=replace(value.spread, kind=Kind.EACH))
-
-
 def place(walk: Walk, count: Spread, node: ast.AST) -> Value | None:
     """Give the place of a sample in its slice, as ``range()`` of their number hands it out."""
     if count.kind is not Kind.COUNT or not walk.control.alike:
@@ -204,7 +191,7 @@ def place(walk: Walk, count: Spread, node: ast.AST) -> Value | None:
 
 def numbered(walk: Walk, entry: Value, node: ast.AST) -> Value:
     """Give an element with its number, as ``enumerate()`` does: of a sample, that is its place."""
-    found = [part for part in _parts(entry) if _of_sample(part)]
+    found = [part for part in parts(entry) if of_sample(part)]
     count = Spread(Kind.COUNT, frozenset().union(*(part.spread.loaders for part in found)))
     number = place(walk, count, node) if found else None
     return Value(items=(number if number is not None else NUMBER, entry))
@@ -212,12 +199,12 @@ def numbered(walk: Walk, entry: Value, node: ast.AST) -> Value:
 
 def side_by_side(walk: Walk, entries: tuple[Value, ...], node: ast.AST) -> tuple[Value, ...]:
     """Give elements that come together, as ``zip()`` hands them out: beside a sample, what goes by its place."""
-    if not walk.control.alike or not any(_of_sample(part) for entry in entries for part in _parts(entry)):
+    if not walk.control.alike or not any(of_sample(part) for entry in entries for part in parts(entry)):
         return entries
     message = "a worker's own samples are put beside what is listed for the whole batch"
     return tuple(
         entry
-        if any(_of_sample(part) for part in _parts(entry))
+        if any(of_sample(part) for part in parts(entry))
         else tensor(mixed("HR305", message, node, replace(walk.state.deep_spread(entry), kind=Kind.SUM)))
         for entry in entries
     )
@@ -277,7 +264,7 @@ def added(walk: Walk, target: ast.expr, op: ast.operator, held: Value, more: Val
     if not (other.alike or other.kind is Kind.EACH) or one.kind not in (Kind.ZERO, Kind.COUNT, Kind.SUM, Kind.TOTAL):
         return tensor(mixed("HR305", "what adds up over the samples is not one sample's", target, one, other))
     if sampling.parted and one.kind is Kind.ZERO and held.things and not more.number:
-        return tensor(mixed("HR305", _NONE, target, sampling.spread))
+        return tensor(mixed("HR305", NONE, target, sampling.spread))
     counts = other.alike and not sampling.parted and one.kind in (Kind.ZERO, Kind.COUNT)
     kind = Kind.TOTAL if one.kind is Kind.TOTAL else Kind.COUNT if counts else Kind.SUM
     number = held.number and more.number
@@ -305,64 +292,14 @@ def settle(sampling: Sampling, state: State, *, broken: bool) -> None:
         for name, held in list(names.items()):
             if held.spread.kind is Kind.EACH:
                 fits = _grows(sampling, owner) and not broken
-                state.set(owner, name, _listed(held, whole) if fits else _left(sampling, held))
+                state.set(owner, name, as_entry(held, whole) if fits else _left(sampling, held))
     _change(sampling, state, left)
 
 
-def kept(walk: Walk, value: Value, node: ast.AST) -> Value:
-    """Give a value that is put in a list, in a loop over samples."""
-    why = walk.control.why
-    if why is not None and why.message == ONE_BY_ONE:
-        return replace(value, spread=mixed("HR305", ONE_BY_ONE, node, Spread(Kind.SUM, value.spread.loaders)))
-    if walk.control.kind is not Kind.EACH:
-        return value
-    spread = walk.state.deep_spread(value)
-    if not (spread.alike or spread.kind in (Kind.EACH, Kind.MIXED)):
-        return tensor(mixed("HR305", "what is listed for each sample is of the whole slice", node, spread))
-    return replace(value, spread=replace(walk.control, why=None)) if spread.alike else value
-
-
-def collected(walk: Walk, value: Value, node: ast.AST) -> Value:
-    """Give what a comprehension collects, where it goes over samples: at its end, all have an entry, or some."""
-    sampling = walk.sampling
-    if sampling is None or sampling.node is not node:
-        return kept(walk, value, node)
-    held = kept(walk, value, node)
-    if held.spread.kind is not Kind.EACH:
-        return held
-    if not isinstance(node, ast.ListComp | ast.GeneratorExp):
-        return tensor(mixed("HR305", _BY_VALUE, node, replace(held.spread, kind=Kind.SUM)))
-    return _listed(held, None if sampling.parted else 0)
-
-
-def entry(walk: Walk, value: Value, node: ast.AST, *, ordered: bool = True) -> Value:
-    """Give what a container holds that is made of what goes over samples; not ``ordered``, by what they are."""
-    found = [part for part in _parts(value) if _of_sample(part)]
-    if not found or not walk.control.alike:
-        return value
-    if not ordered:
-        loaders = frozenset().union(*(part.spread.loaders for part in found))
-        return tensor(mixed("HR305", _BY_VALUE, node, Spread(Kind.SUM, loaders)))
-    return _listed(value, None if _for_some(found) else 0)
-
-
-def mapped(sampling: Sampling | None, value: Value) -> Value:
-    """Give what ``map()`` hands out, where it has gone over samples."""
-    return value if sampling is None else _listed(value, None if sampling.parted else 0)
-
-
-def yielded(walk: Walk, value: Value) -> Value:
-    """Give what a generator hands out, in a loop over samples of its own."""
-    sampling = walk.sampling
-    if sampling is None or (walk.frame, walk.context) != (sampling.frame, sampling.context):
-        return value
-    return _listed(kept(walk, value, sampling.node), None if sampling.parted else 0)
-
-
-def _listed(value: Value, axis: int | None) -> Value:
+def as_entry(value: Value, axis: int | None) -> Value:
     """Give a value of one sample as an entry of a list, where it has one for each, or (no axis) for some."""
-    items = None if value.items is None else tuple(_listed(item, axis) for item in value.items)
-    loaders = frozenset().union(*(part.spread.loaders for part in _parts(value) if _of_sample(part)))
+    items = None if value.items is None else tuple(as_entry(item, axis) for item in value.items)
+    loaders = frozenset().union(*(part.spread.loaders for part in parts(value) if of_sample(part)))
     if Place() in value.things or value.spread.kind is Kind.MIXED or not (loaders or value.spread.kind is Kind.EACH):
         return replace(value, items=items)
     return replace(value, spread=Spread(Kind.LISTED, loaders, axis), items=items)
@@ -375,7 +312,7 @@ def deciding(spread: Spread) -> Spread:
 
 def _left(sampling: Sampling, held: Value) -> Value:
     """Give what is left of one sample."""
-    spread = mixed("HR305", _LEFT, sampling.node, replace(held.spread, kind=Kind.SUM), sampling.spread)
+    spread = mixed("HR305", LEFT, sampling.node, replace(held.spread, kind=Kind.SUM), sampling.spread)
     return replace(held, spread=spread, things=held.things - {Place()})
 
 
@@ -403,58 +340,3 @@ def _grows(sampling: Sampling, box: Box) -> bool:
         isinstance(site, ast.Call) and isinstance(site.func, ast.Name) and site.func.id in _LISTS
     )
     return is_list and box.context == sampling.context and all(site is not one for one in ast.walk(sampling.node))
-
-
-# Lists with an entry for each sample
-
-
-def listed(walk: Walk, value: Value) -> Spread | None:
-    """Give how a list or stream of the samples' entries spreads; None for any other.
-
-    A list that holds anything else beside them is not followed.
-    """
-    streams = [thing for thing in value.things if isinstance(thing, Stream) and not thing.loaders]
-    held = [entry(walk, stream.element, stream.site).spread for stream in streams]
-    boxes = [thing for thing in value.things if isinstance(thing, Box)]
-    held += [one.spread for box in boxes for one in walk.state.held(box).values()]
-    if Kind.LISTED not in (one.kind for one in held):
-        return None
-    whole = walk.state.deep_spread(value)
-    if len(held) > 1 or len(value.things) > 1:
-        return mixed("HR305", "a list of the samples' entries holds others beside them", walk.frame.node, *held)
-    return whole if whole.kind is Kind.MIXED else held[0]
-
-
-def gathered(walk: Walk, value: Value, *, whole: bool = True) -> Value:
-    """Give what a list of the samples' entries is as one tensor; anything else as it is.
-
-    Not ``whole``, it has as many entries as the samples' tensors have together.
-    """
-    found = listed(walk, value)
-    if found is None or found.kind is not Kind.LISTED:
-        return value if found is None else tensor(found)
-    if found.axis is None:
-        return tensor(mixed("HR305", _NONE, walk.frame.node, replace(found, kind=Kind.SUM)))
-    return tensor(Spread(Kind.ROWS if whole else Kind.RAGGED, found.loaders, 0))
-
-
-def number(walk: Walk, value: Value) -> Spread | None:
-    """Give how the number of entries of a list spreads that loops over samples have filled; None for any other."""
-    for thing in value.things:
-        for held in walk.state.held(thing).values() if isinstance(thing, Box) else ():
-            if held.spread.why is not None and held.spread.why.message in (ONE_BY_ONE, _LEFT, _BY_VALUE):
-                return held.spread
-    found = listed(walk, value)
-    if found is None or found.kind is not Kind.LISTED:
-        return found
-    return Spread(Kind.SUM if found.axis is None else Kind.COUNT, found.loaders)
-
-
-def total(walk: Walk, value: Value, found: Spread) -> Value:
-    """Give the sum of a list's entries."""
-    entry, _ = access.elements(walk, value, walk.frame.node)
-    if found.kind is not Kind.LISTED:
-        return tensor(found)
-    if found.axis is None and not entry.number:
-        return tensor(mixed("HR305", _NONE, walk.frame.node, replace(found, kind=Kind.SUM)))
-    return Value(Spread(Kind.SUM, found.loaders), number=entry.number)

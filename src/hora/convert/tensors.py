@@ -6,7 +6,7 @@ import ast
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hora.convert import calls, expressions, samples, shapes
+from hora.convert import calls, expressions, listings, shapes
 from hora.convert.along import picked
 from hora.convert.arguments import Arguments, literal
 from hora.convert.spread import ALIKE, ENTRIES, ZERO, Kind, Spread, mixed, nonlinear, shown, text
@@ -137,7 +137,7 @@ def operation(walk: Walk, name: str, values: tuple[Value, ...], arguments: Argum
     node = arguments.node
     if not values:
         return tensor(ALIKE)
-    first = samples.gathered(walk, values[0])
+    first = listings.gathered(walk, values[0])
     values = (first, *values[1:])
     spread = walk.state.deep_spread(first)
     bare = name.rstrip("_")
