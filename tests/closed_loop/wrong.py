@@ -66,6 +66,19 @@ FASHION = Example(
 )
 CHAR_LM = Example("text/char_lm", ("--quick",), "    torch.manual_seed(args.seed)\n")
 DCGAN = Example("gan/dcgan", ("--epochs", "2"), "    torch.manual_seed(args.seed)\n")
+MASKED_LM = Example("text/masked_lm", ("--quick",), "    torch.manual_seed(1)\n")
+TONES = Example("audio/tones", ("--epochs", "2", "--tones", "100"), "    torch.manual_seed(1)\n")
+CLIPS = Example("video/clips", ("--epochs", "2", "--clips", "100"), "    torch.manual_seed(1)\n")
+HIGH_RESOLUTION = Example(
+    "vision/high_resolution", ("--epochs", "2", "--images", "24", "--side", "64"), "    torch.manual_seed(args.seed)\n"
+)
+
+
+def seeded(example: Example, seed: int) -> str:
+    """The text of an example that draws other weights, orders and noise."""
+    return _replaced(
+        example.path.read_text(encoding="utf-8"), (example.seeding, f"    torch.manual_seed({1000 + seed})\n")
+    )
 
 
 def left_out(example: Example, directory: Path) -> Iterator[Case]:

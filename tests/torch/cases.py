@@ -58,7 +58,7 @@ CASES = {
     "foreach": lambda: optimizers.variants(foreach=True),
     "groups replaced": optimizers.groups_replaced,
     "copied": optimizers.copied,
-    "LAMB": optimizers.lamb,
+    "pytorch-optimizer": optimizers.of_the_library,
     "kept gradients": steps.kept_gradients,
     "set by hand": steps.set_by_hand,
     "accumulation": lambda: steps.accumulation(False),

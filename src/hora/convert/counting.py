@@ -37,7 +37,10 @@ def adder(program: Program, node: ast.AST) -> str | None:
         place = program.facts.places.get(program.statement(node), {}).get(context)
         if place is None:
             return None
-        loaders = frozenset(plain(one) for one in value.spread.loaders if isinstance(one, Loader))
+        own = frozenset(one for one in value.spread.loaders if isinstance(one, Loader))
+        loaders = frozenset(map(plain, own))
+        if loaders & program.training_loaders and not all(one.dealt for one in own):
+            return None  # A loader that is not dealt has no such function yet.
         if loaders and loaders <= program.training_loaders and place.control.alike and not place.alone:
             trained |= loaders
             names.add(_named(program, value, place))
