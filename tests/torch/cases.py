@@ -7,6 +7,7 @@ it. The loops are written as scripts write them; `record` and `own` are all that
 from __future__ import annotations
 
 import cases_backward as backward
+import cases_networks as networks
 import cases_optimizers as optimizers
 import cases_steps as steps
 import torch
@@ -35,10 +36,10 @@ CASES = {
     "unfreezing": backward.unfreezing,
     "unfreezing while the window is open": backward.unfreezing_in_a_window,
     "all frozen at first": backward.all_frozen_at_first,
-    "tied": backward.tied,
+    "tied": networks.tied,
     "a group added": lambda: optimizers.groups_added("method"),
     "parameters appended": lambda: optimizers.groups_added("list"),
-    "channels_last": backward.channels_last,
+    "channels_last": networks.channels_last,
     "LBFGS": lambda: steps.lbfgs(None, False),
     "LBFGS, float": lambda: steps.lbfgs(None, True),
     "LBFGS, strong_wolfe": lambda: steps.lbfgs("strong_wolfe", False),
@@ -64,19 +65,19 @@ CASES = {
     "accumulation": lambda: steps.accumulation(False),
     "accumulation, declared": lambda: steps.accumulation(True),
     "window changes": steps.window_changes,
-    "checkpoint": lambda: backward.checkpointing(False, False),
-    "checkpoint, nested": lambda: backward.checkpointing(False, True),
-    "checkpoint, reentrant": lambda: backward.checkpointing(True, False),
-    "checkpoint, reentrant, nested": lambda: backward.checkpointing(True, True),
-    "all checkpointed": lambda: backward.everything_checkpointed(False),
-    "all checkpointed, reentrant": lambda: backward.everything_checkpointed(True),
-    "dtypes": backward.dtypes,
-    "sparse": lambda: backward.sparse("together"),
-    "sparse, later": lambda: backward.sparse("together", lookers=(0, 2, 12)),
-    "sparse as dense": lambda: backward.sparse("together", as_dense=True),
-    "SparseAdam": lambda: backward.sparse("apart"),
-    "compiled, eager": lambda: backward.compiled("eager"),
-    "compiled, aot_eager": lambda: backward.compiled("aot_eager"),
+    "checkpoint": lambda: networks.checkpointing(False, False),
+    "checkpoint, nested": lambda: networks.checkpointing(False, True),
+    "checkpoint, reentrant": lambda: networks.checkpointing(True, False),
+    "checkpoint, reentrant, nested": lambda: networks.checkpointing(True, True),
+    "all checkpointed": lambda: networks.everything_checkpointed(False),
+    "all checkpointed, reentrant": lambda: networks.everything_checkpointed(True),
+    "dtypes": networks.dtypes,
+    "sparse": lambda: networks.sparse("together"),
+    "sparse, later": lambda: networks.sparse("together", lookers=(0, 2, 12)),
+    "sparse as dense": lambda: networks.sparse("together", as_dense=True),
+    "SparseAdam": lambda: networks.sparse("apart"),
+    "compiled, eager": lambda: networks.compiled("eager"),
+    "compiled, aot_eager": lambda: networks.compiled("aot_eager"),
     "wrapped again": optimizers.wrapped_again,
     "shared parameters": optimizers.shared_parameters,
     "moved": optimizers.moved,

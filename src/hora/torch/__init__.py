@@ -19,6 +19,7 @@ from hora.torch.built import (
 from hora.torch.compression import Compression
 from hora.torch.deal import deal
 from hora.torch.exceptions import HorovodInternalError, HostsUpdatedInterrupt
+from hora.torch.exchanging import alltoall, alltoall_async
 from hora.torch.gathering import allgather, allgather_async, grouped_allgather, grouped_allgather_async
 from hora.torch.handles import poll, synchronize
 from hora.torch.joining import join
@@ -37,8 +38,6 @@ from hora.torch.reducing import (
 )
 from hora.torch.rounds import init, shutdown
 from hora.torch.scattering import (
-    alltoall,
-    alltoall_async,
     grouped_reducescatter,
     grouped_reducescatter_async,
     reducescatter,

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import numbers
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, overload
 
 import torch
 
-from hora.torch.adasum import combine
-from hora.torch.calls import Call, describe
+from hora.torch.calls import describe
 from hora.torch.compression import Compression, Compressor
-from hora.torch.handles import Calls, Works, start, synchronize
+from hora.torch.handles import start, synchronize
 from hora.torch.process_sets import ProcessSet, global_process_set, members_of
-from hora.torch.wire import OP_NAMES, Adasum, Average, Max, Min, Product, Reduction, Sum
-from hora.torch.world import Members
+from hora.torch.scalars import allreduce_number, options
+from hora.torch.wire import OP_NAMES, Adasum, Average, Reduction, Sum
 
 
 @overload
@@ -85,7 +83,7 @@ def allreduce(
     """
     op = _choose_op(average, op)
     if not isinstance(tensor, torch.Tensor):
-        return _allreduce_number(tensor, name, op, prescale_factor, postscale_factor, members_of(process_set))
+        return allreduce_number(tensor, name, op, prescale_factor, postscale_factor, members_of(process_set))
     factors = prescale_factor, postscale_factor
     return grouped_allreduce([tensor], None, name, compression, op, *factors, process_set)[0]
 
@@ -259,7 +257,7 @@ def _start(
             raise ValueError(f"allreduce needs a contiguous tensor; got strides {tuple(tensor.stride())}")
         if op == Adasum and not tensor.is_floating_point():
             raise ValueError(f"op=hvd.Adasum needs floating-point numbers; got {tensor.dtype}")
-    call = describe("allreduce", settings.name, tensors, **_options(op, settings.prescale, settings.postscale))
+    call = describe("allreduce", settings.name, tensors, **options(op, settings.prescale, settings.postscale))
     reduction = Reduction(outputs, op, settings.prescale, settings.postscale, members)
     return start(
         call,
@@ -267,56 +265,3 @@ def _start(
         (lambda calls: reduction.finish(calls)[0]) if single else reduction.finish,
         members,
     )
-
-
-def _options(op: int, prescale: float, postscale: float) -> dict[str, Any]:
-    """List what must agree beside the tensors."""
-    return {"op": OP_NAMES[op], "prescale_factor": prescale, "postscale_factor": postscale}
-
-
-def _allreduce_number(
-    value: object, name: str | None, op: int, prescale: float, postscale: float, members: Members
-) -> Any:
-    """Reduce a Python number: the call carries it, so nothing else need travel."""
-    if isinstance(value, numbers.Integral):
-        number: float = int(value)
-    elif isinstance(value, numbers.Real):
-        number = float(value)
-    else:
-        raise ValueError(f"allreduce needs a tensor or a Python number; got {type(value).__name__}")
-    reductions: list[Reduction] = []
-
-    def launch(calls: Calls) -> Works:
-        tensors = [call.tensors[0] for call in calls if call is not None and call.number is None]
-        if not tensors:
-            return []
-        dtype, shape, device = tensors[0]
-        tensor = torch.full(tuple(shape), number, dtype=getattr(torch, dtype), device=device)
-        reductions.append(Reduction([tensor], op, prescale, postscale, members))
-        return reductions[0].launch(calls)
-
-    def finish(calls: Calls) -> Any:
-        if reductions:
-            return reductions[0].finish(calls)[0]
-        values = [call.number for call in calls if call is not None]
-        exact = all(isinstance(value, int) for value in values) and prescale == postscale == 1.0
-        column = torch.tensor(values, dtype=torch.int64 if exact else torch.float64)
-        if not exact:
-            column *= prescale
-        result = _NUMBERS[op](column).item()
-        if op == Average:
-            result /= members.size
-        return result if exact else result * postscale
-
-    call = Call("allreduce", name, [], _options(op, prescale, postscale), number)
-    return synchronize(start(call, launch, finish, members))
-
-
-_NUMBERS: dict[int, Any] = {
-    Average: torch.sum,
-    Sum: torch.sum,
-    Adasum: lambda column: combine(list(column)),
-    Min: torch.amin,
-    Max: torch.amax,
-    Product: torch.prod,
-}
