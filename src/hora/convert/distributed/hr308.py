@@ -14,8 +14,8 @@ WHY = "One worker sees an inf in its own gradients and skips its step; the other
 
 
 def detect(script: Script) -> list[Finding]:
-    """Find scalers that step before reductions have come in, and losses that the scaler never sees."""
-    return [*_unreduced(script), *_unscaled(script)]
+    """Find scalers that step before reductions have come in, losses they never see, and clips of what they scaled."""
+    return [*_unreduced(script), *_unscaled(script), *_clipped_scaled(script)]
 
 
 def _unscaled(script: Script) -> list[Finding]:
@@ -41,3 +41,44 @@ def _unreduced(script: Script) -> list[Finding]:
         for call in script.calls_of(".step")
         if call.args and any(one in wrappers for one in script.origins(call.args[0]))
     ]
+
+
+def _clipped_scaled(script: Script) -> list[Finding]:
+    """Find gradients that are clipped between a scaled backward and the scaler's step, and never unscaled."""
+    findings = []
+    for backward in script.calls_of(".backward"):
+        scaler = _scaler_of(backward)
+        if scaler is None or any(scaler == _owner(call) for call in script.calls_of(".unscale_")):
+            continue
+        for statement in _after(script, backward):
+            inside = set(ast.walk(statement))
+            clips = [one for one in script.calls_of(*_CLIPS) if one in inside]
+            message = f"clipped while the loss's scale is in the gradients: {scaler}.unscale_(optimizer) first"
+            findings += [script.finding(CODE, clip, message) for clip in clips]
+            if any(call in inside and scaler == _owner(call) for call in script.calls_of(".step")):
+                break
+    return findings
+
+
+_CLIPS = ("torch.nn.utils.clip_grad_norm_", "torch.nn.utils.clip_grad_value_", ".clip_grad_norm_", ".clip_grad_value_")
+
+
+def _owner(call: ast.Call) -> str:
+    """Give the text of what a method is called on."""
+    return ast.unparse(call.func.value) if isinstance(call.func, ast.Attribute) else ""
+
+
+def _scaler_of(backward: ast.Call) -> str | None:
+    """Give the scaler of ``scaler.scale(loss).backward()``."""
+    scaled = backward.func.value if isinstance(backward.func, ast.Attribute) else None
+    if isinstance(scaled, ast.Call) and isinstance(scaled.func, ast.Attribute) and scaled.func.attr == "scale":
+        return _owner(scaled)
+    return None
+
+
+def _after(script: Script, node: ast.AST) -> list[ast.stmt]:
+    """Give the statements that follow in the same block."""
+    statement = script.statement(node)
+    outer = script.parents[statement]
+    blocks = [getattr(outer, name, []) for name in ("body", "orelse", "finalbody")]
+    return next((block[block.index(statement) + 1 :] for block in blocks if statement in block), [])
