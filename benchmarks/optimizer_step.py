@@ -162,7 +162,7 @@ def show(report: dict[str, Any]) -> None:
     for result in report["results"]:
         title = f"{result['model']}: {result['tensors']} tensors, {result['megabytes']:.1f} MB"
         table = Table(title=f"{title}; {report['workers']} workers, {report['network']}")
-        for column in ("", "ms", "Hora / it", "95 %", "MB"):
+        for column in ("", "ms", "Hora / it", "95 %", "peak MB", "gradients MB"):
             table.add_column(column, justify="left" if not column else "right")
         for step in result["steps"]:
             low, high = step["interval"]
@@ -174,9 +174,10 @@ def show(report: dict[str, Any]) -> None:
                 ratio,
                 interval,
                 f"{step['peak_mb']:.1f}" if step["peak_mb"] else "",
+                f"{step['gradients_mb']:.3f}" if step["gradients_mb"] else "",
             )
         if result["bound_ms"]:
-            table.add_row("bound", f"{result['bound_ms']:.1f}", "", "", "")
+            table.add_row("bound", f"{result['bound_ms']:.1f}", "", "", "", "")
         console.print(table)
 
 

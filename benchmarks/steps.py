@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import statistics
 import sys
@@ -29,13 +30,17 @@ SAMPLE_SECONDS = 0.1
 
 @dataclass(frozen=True)
 class Step:
-    """What was measured of a contestant: median milliseconds, and Hora's ratio to it with its 95 percent interval."""
+    """What was measured of a contestant: median milliseconds, and Hora's ratio to it with its 95 percent interval.
+
+    Of memory, in MB: the peak of the process, and what the gradients that the script sees live in.
+    """
 
     name: str
     ms: float | None
     ratio: float | None
     interval: tuple[float, float] | tuple[None, None]
-    peak_mb: float | None
+    peak_mb: float | None = None
+    gradients_mb: float | None = None
 
 
 def main() -> None:
@@ -57,7 +62,9 @@ def main() -> None:
     wire_ms = 2 * (hvd.size() - 1) / hvd.size() * megabytes * 1e9 / bandwidth
     bound_ms = None
     if job["memory"]:
-        measured = [Step(name, None, None, (None, None), peak_mb(step) - before) for name, step in steps.items()]
+        measured = [
+            Step(name, None, None, (None, None), peak_mb(step) - before, gradients_mb()) for name, step in steps.items()
+        ]
     else:
         times = take_turns(steps, job["pairs"])
         measured = [summary(name, times) for name in times]
@@ -159,10 +166,10 @@ def summary(name: str, times: dict[str, list[float]]) -> Step:
     """Hold Hora's times against those of a contestant, pair by pair."""
     ms = 1e3 * statistics.median(times[name])
     if name == "hora" or "hora" not in times:
-        return Step(name, ms, None, (None, None), None)
+        return Step(name, ms, None, (None, None))
     ratios = sorted(hora / other for hora, other in zip(times["hora"], times[name], strict=True))
     place = outermost(len(ratios))
-    return Step(name, ms, statistics.median(ratios), (ratios[place], ratios[-1 - place]), None)
+    return Step(name, ms, statistics.median(ratios), (ratios[place], ratios[-1 - place]))
 
 
 def outermost(count: int) -> int:
@@ -205,6 +212,13 @@ def peak_mb(step: Callable[[], None]) -> float:
     for _ in range(5):
         step()
     return status_mb("VmHWM")
+
+
+def gradients_mb() -> float:
+    """Return how much memory gradients live in; buckets that they are copied to are not among it."""
+    parameters = [one for one in gc.get_objects() if type(one) is nn.Parameter and one.grad is not None]
+    storages = [parameter.grad.untyped_storage() for parameter in parameters]
+    return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values()) / 1e6
 
 
 if __name__ == "__main__":
