@@ -24,9 +24,11 @@ from types import FrameType
 from hora import __version__
 from hora.launch.doctor.answers import Answers
 from hora.launch.environment import host_environment, installed_torch, reserved_port
+from hora.launch.files import Files
 from hora.launch.frames import FrameReader, Message, frame
 from hora.launch.guard import Guard
 from hora.launch.interfaces import address_of, interface_of
+from hora.launch.memory import OutOfMemory
 from hora.launch.process import Executed, execute
 from hora.launch.result import Stream
 
@@ -60,6 +62,7 @@ class Agent:
         self._waiting = bytearray()
         self._workers: dict[int, _Running] = {}
         self._made: list[Path] = []
+        self._memory = OutOfMemory()
         self._port = contextlib.ExitStack()
         self._stacks_taken: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._selector = selectors.DefaultSelector()
@@ -76,6 +79,7 @@ class Agent:
             "remove": self._remove,
             "stacks": self._take_stacks,
             "ping": lambda message: None,
+            **Files(self._make_run_dir).serve,
             **Answers().serve,
         }
 
@@ -129,13 +133,14 @@ class Agent:
         if not data:
             self._leaving = True
             return
-        for message, _data in self._reader.feed(data):
+        for message, content in self._reader.feed(data):
             try:
-                answer = self._serve[message["ask"]](message)
+                answer = self._serve[message["ask"]]({**message, "data": content})
             except (OSError, ValueError) as error:
                 answer = {"error": f"{type(error).__name__}: {error}"}
             if answer is not None:
-                self._tell({"answer": message["ask"], **answer})
+                content = answer.pop("data", b"")
+                self._tell({"answer": message["ask"], **answer}, content)
 
     def _tell(self, message: Message, data: bytes = b"") -> None:
         self._waiting += frame(message, data)
@@ -177,6 +182,8 @@ class Agent:
         number = message["worker"]
         if "HORA_RUN_DIR" in message["env"]:
             self._make_run_dir(Path(message["env"]["HORA_RUN_DIR"]))
+        if not self._workers:  # what was killed before explains nothing of these
+            self._memory = OutOfMemory()
         env = {**os.environ, **message["env"]}
         env.update(host_environment(message["local_size"], env))
         (out, out_end), (err, err_end) = os.pipe(), os.pipe()
@@ -239,7 +246,9 @@ class Agent:
             for stream, fd in list(worker.pipes.items()):
                 while self._forward(worker, stream, fd) and len(self._waiting) < _BACKLOG:
                     pass
-            self._tell({"worker": worker.number, "ended": worker.process.returncode})
+            code = worker.process.returncode
+            because = worker.process.why_killed(self._memory) if code == -signal.SIGKILL else None
+            self._tell({"worker": worker.number, "ended": code, "because": because})
             worker.told_end = True
         if worker.told_end and not worker.process.group_is_alive():
             for stream, fd in list(worker.pipes.items()):

@@ -14,6 +14,7 @@ import torch.distributed as dist
 from torch.distributed import PrefixStore, Store, TCPStore  # type: ignore[attr-defined]
 
 from hora.errors import HoraError
+from hora.torch.groups import count_anew
 
 _RANKS = (("RANK", "WORLD_SIZE"), ("LOCAL_RANK", "LOCAL_WORLD_SIZE"), ("GROUP_RANK", "GROUP_WORLD_SIZE"))
 _VARIABLES = (*(name for pair in _RANKS for name in pair), "MASTER_ADDR", "MASTER_PORT")
@@ -200,6 +201,7 @@ def connect(store: Store, place: Place) -> dist.ProcessGroup:
     HoraError
         The workers cannot reach each other.
     """
+    count_anew()
     try:
         dist.init_process_group(_engine(), store=store, rank=place.rank, world_size=place.size, timeout=timeout())
     except RuntimeError as error:
