@@ -16,6 +16,7 @@ from waiting import PATIENCE, eventually, is_there
 from hora.errors import HoraError
 from hora.launch.call import COMMAND, Call
 from hora.launch.cluster import Cluster
+from hora.launch.connection import Connection
 from hora.launch.discovery import Fixed
 from hora.launch.elastic import Bounds
 from hora.launch.frames import FrameReader, frame
@@ -100,6 +101,20 @@ def test_both_streams_come_whole_and_a_long_one_stalls_nobody(cluster):
         assert told.of(rank, "stderr") == [str(-i) for i in range(300)]
 
 
+def test_what_a_worker_writes_before_the_next_is_started_holds_up_nobody(cluster, monkeypatch):
+    start = Connection.start
+
+    def late(self, command, env, *rest):
+        if env["RANK"] == "1":
+            time.sleep(1.0)
+        return start(self, command, env, *rest)
+
+    monkeypatch.setattr(Connection, "start", late)
+    result, told, _ = cluster("print('x' * 1_000_000)", patience=5.0)
+    assert result.status == 0
+    assert [len(*told.of(rank)) for rank in range(4)] == [1_000_000] * 4
+
+
 def test_the_first_failure_is_the_cause_and_its_host_is_named(cluster):
     code = (
         "import os, time\nif os.environ['RANK'] == '2': raise ValueError('boom')\n"
@@ -182,13 +197,14 @@ def test_an_agent_whose_launcher_is_silent_ends_its_workers(tmp_path):
     agent = subprocess.Popen(list(AGENT), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     env = {"LOCAL_WORLD_SIZE": "1"}
     start = {"ask": "start", "worker": 0, "command": [sys.executable, "-c", SLEEP], "env": env, "cwd": str(tmp_path)}
-    for message in ({"ask": "hello", "patience": 1.0, "paths": []}, {**start, "local_size": 1}):
+    hello, begin = {"ask": "hello", "patience": 1.0, "paths": []}, {"ask": "begin", "worker": 0}
+    for message in (hello, {**start, "local_size": 1}, begin):
         agent.stdin.write(frame(message))
     agent.stdin.flush()
     reader, worker, end = FrameReader(), None, time.monotonic() + PATIENCE
     while worker is None and time.monotonic() < end:
         for message, data in reader.feed(os.read(agent.stdout.fileno(), 1 << 16)):
-            worker = int(data) if message.get("stream") == "stdout" else worker
+            worker = int(data) if message.get("stream") == "stdout" and data.strip() else worker
     assert is_there(worker)
     assert agent.wait(PATIENCE) == 0
     assert not is_there(worker)

@@ -74,12 +74,13 @@ class Agent:
             "hello": self._hello,
             "prepare": self._prepare,
             "start": self._start,
+            "begin": self._begin,
             "signal": self._signal,
             "touch": self._touch,
             "remove": self._remove,
             "stacks": self._take_stacks,
             "ping": lambda message: None,
-            **Files(self._make_run_dir).serve,
+            **Files(self._make_directory).serve,
             **Answers().serve,
         }
 
@@ -117,7 +118,8 @@ class Agent:
         elif select.select([self._requests], [self._answers], [], _PAUSE)[0]:
             self._listen()
         for worker in list(self._workers.values()):
-            self._look_at(worker)
+            if worker.begun:
+                self._look_at(worker)
         while not self._stacks_taken.empty():
             self._tell(self._stacks_taken.get())
         if time.monotonic() - self._told_at > ALIVE_SECONDS:
@@ -181,7 +183,7 @@ class Agent:
     def _start(self, message: Message) -> Message | None:
         number = message["worker"]
         if "HORA_RUN_DIR" in message["env"]:
-            self._make_run_dir(Path(message["env"]["HORA_RUN_DIR"]))
+            self._make_directory(Path(message["env"]["HORA_RUN_DIR"]))
         if not self._workers:  # what was killed before explains nothing of these
             self._memory = OutOfMemory()
         env = {**os.environ, **message["env"]}
@@ -197,16 +199,24 @@ class Agent:
             os.close(out_end)
             os.close(err_end)
         worker = _Running(number, process, {"stdout": out, "stderr": err})
-        for stream, fd in worker.pipes.items():
-            os.set_blocking(fd, False)
-            self._selector.register(fd, selectors.EVENT_READ, (worker, stream))
         self._workers[number] = worker
         return {"worker": number, "pid": process.pid}
 
-    def _make_run_dir(self, path: Path) -> None:
-        with contextlib.suppress(FileExistsError):  # that of the launcher itself, or of an earlier start
-            path.mkdir(mode=0o700, parents=True)
-            self._made.append(path)
+    def _begin(self, message: Message) -> None:
+        """Let what a worker writes pass: until it has started all the launcher reads nothing, nor what is behind it."""
+        worker = self._workers.get(message["worker"])
+        if worker is not None and not worker.begun:
+            worker.begun = True
+            for stream, fd in worker.pipes.items():
+                os.set_blocking(fd, False)
+                self._selector.register(fd, selectors.EVENT_READ, (worker, stream))
+
+    def _make_directory(self, path: Path) -> None:
+        """Make a directory and those above it, save what is there: of the launcher itself, or of an earlier start."""
+        for place in reversed([place for place in (path, *path.parents) if not place.exists()]):
+            with contextlib.suppress(FileExistsError):
+                place.mkdir(mode=0o700)
+                self._made.append(place)
 
     def _signal(self, message: Message) -> None:
         worker = self._workers.get(message["worker"])
@@ -271,11 +281,12 @@ class _Running:
 
     def __init__(self, number: int, process: Executed, pipes: dict[Stream, int]) -> None:
         self.number, self.process, self.pipes = number, process, pipes
-        self.told_end = False
+        self.begun = self.told_end = False
 
     def discard(self) -> None:
         """Read what it writes, for nobody, so that it can end."""
         for fd in self.pipes.values():
+            os.set_blocking(fd, False)
             with contextlib.suppress(BlockingIOError):
                 os.read(fd, _CHUNK)
 

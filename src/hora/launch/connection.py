@@ -162,6 +162,10 @@ class Connection:
         """Send a signal to a process of the host, or to its group."""
         self._send({"ask": "signal", "worker": worker, "number": number, "group": group})
 
+    def begin(self, worker: int) -> None:
+        """Let what a process of the host writes come."""
+        self._send({"ask": "begin", "worker": worker})
+
     def ask_for_stacks(self, worker: int) -> None:
         """Ask for the stacks of a process of the host; `RemoteProcess.stacks` hears the answer."""
         self._send({"ask": "stacks", "worker": worker})

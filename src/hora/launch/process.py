@@ -41,6 +41,9 @@ class Process(Protocol):
     def wait(self, timeout: float | None = None) -> int:
         """Wait until it has ended; raises `subprocess.TimeoutExpired`."""
 
+    def begin(self) -> None:
+        """Let what it writes come: somebody reads it from now on."""
+
     def send_signal(self, number: int, /) -> None:
         """Send a signal to it alone."""
 
@@ -69,6 +72,9 @@ class GroupLeader:
     pid: int
     lost: str | None = None
     heartbeat_file: Path | None = None
+
+    def begin(self) -> None:
+        """Do nothing: what it writes waits in its pipes."""
 
     def heartbeat(self) -> bytes:
         """Return the last heartbeat that it wrote, empty if it has written none."""

@@ -24,6 +24,9 @@ class Agent(Protocol):
     def signal(self, worker: int, number: int, *, group: bool) -> None:
         """Send a signal to a process of the host, or to its group."""
 
+    def begin(self, worker: int) -> None:
+        """Let what a process of the host writes come."""
+
     def ask_for_stacks(self, worker: int) -> None:
         """Ask for the stacks of a process of the host."""
 
@@ -53,6 +56,10 @@ class RemoteProcess:
             raise subprocess.TimeoutExpired(f"worker process {self.pid}", timeout or 0.0)
         assert self.returncode is not None
         return self.returncode
+
+    def begin(self) -> None:
+        """Let what it writes come."""
+        self._agent.begin(self._number)
 
     def send_signal(self, number: int, /) -> None:
         """Send a signal to it alone."""

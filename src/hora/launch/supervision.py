@@ -121,6 +121,8 @@ class Supervision:
         return RunResult(exits, cause, self._timed_out, self._stopped_by, self._now())
 
     def _loop(self) -> None:
+        for worker in self._running():
+            worker.begin()
         while self._running():
             self._read()
             self._on_tick()

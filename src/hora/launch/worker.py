@@ -134,6 +134,10 @@ class Worker:
         """Which worker in words, such as ``"worker 3 on b"``."""
         return f"worker {self.rank}" if self._host is None else f"worker {self.rank} on {self._host}"
 
+    def begin(self) -> None:
+        """Let what it writes come: it is read from now on."""
+        self._process.begin()
+
     def read(self, pipe: Pipe, now: float) -> list[Line] | None:
         """Read a chunk; return the lines to show now, None if there was nothing to read."""
         pieces = pipe.read()
