@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import functions
 import pytest
 
@@ -37,6 +39,11 @@ def test_a_function_of_the_script_needs_cloudpickle(monkeypatch):
 def test_what_pickle_refuses_is_refused_before_a_worker_starts():
     with pytest.raises(HoraError, match="does not travel"):
         hora.run(functions.place, (open,), {"x": (each for each in "a")})
+
+
+def test_a_function_of_the_script_keeps_its_file_for_tracebacks():
+    pytest.importorskip("cloudpickle")
+    assert pickle.loads(calling.dump(lambda: 1)).__code__.co_filename == __file__
 
 
 def test_horovods_other_arguments_decide_nothing():

@@ -53,6 +53,7 @@ def test_samples_add_up_and_the_place_is_the_last_one():
 SCRIPT = """
 import time
 from hora.torch import heartbeat
+print("imported", flush=True)  # which takes a busy machine as long as it likes
 heartbeat.start()
 heartbeat.start()
 def wait():
@@ -68,8 +69,10 @@ def test_the_file_is_written_by_a_thread_and_a_signal_tells_the_stacks(tmp_path)
 
     path = tmp_path / "heartbeat-0-0"
     env = {**os.environ, "HORA_HEARTBEAT": str(path)}
-    with subprocess.Popen([sys.executable, "-c", SCRIPT], env=env) as process:
+    with subprocess.Popen([sys.executable, "-c", SCRIPT], env=env, stdout=subprocess.PIPE) as process:
         try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"imported\n"
             end = time.monotonic() + 30.0
             while (beat := heartbeats.read(path.read_bytes() if path.exists() else b"")) is None or not beat.waits_for:
                 assert time.monotonic() < end

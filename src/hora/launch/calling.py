@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 import sys
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from types import CodeType
 
 FUNCTION = "function"
 RESULT = "result-{rank}"
@@ -32,5 +34,17 @@ def by_value() -> bool:
 
 def dump(thing: object) -> bytes:
     """Pickle a function with its arguments, or a result, by cloudpickle where that is installed."""
-    data: bytes = import_module("cloudpickle" if by_value() else "pickle").dumps(thing)
-    return data
+    if not by_value():
+        return pickle.dumps(thing)
+    pickler = import_module("cloudpickle").Pickler
+    reduce = pickler.dispatch_table[CodeType]
+
+    def with_file(code: CodeType) -> tuple[object, ...]:
+        """Leave the name of the file in a function, which cloudpickle replaces: tracebacks show its lines."""
+        make, arguments = reduce(code)
+        return make, tuple(code.co_filename if part == "<dynamic-code>" else part for part in arguments)
+
+    table = {"dispatch_table": pickler.dispatch_table.new_child({CodeType: with_file})}
+    out = io.BytesIO()
+    type("Pickler", (pickler,), table)(out).dump(thing)
+    return out.getvalue()
