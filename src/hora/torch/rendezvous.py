@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import socket
 import time
@@ -100,18 +101,7 @@ def open_store(place: Place) -> Store:
     if key not in _stores:
         served_by_launcher = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
         try:
-            serves = place.rank == 0 and not served_by_launcher
-            listening = _listen(place.address, place.port) if serves else None
-            _stores[key] = TCPStore(
-                place.address,
-                place.port,
-                place.size,
-                is_master=serves,
-                timeout=timeout(),
-                wait_for_workers=False,
-                multi_tenant=True,
-                master_listen_fd=None if listening is None else listening.detach(),
-            )
+            _stores[key] = _connect(place, serves=place.rank == 0 and not served_by_launcher)
         except RuntimeError as error:
             raise HoraError(
                 "hvd.init()",
@@ -122,6 +112,26 @@ def open_store(place: Place) -> Store:
     store = _stores[key]
     _rounds[id(store)] = _rounds.get(id(store), 0) + 1
     return PrefixStore(f"hora/{attempt}/{_rounds[id(store)]}", store)
+
+
+def _connect(place: Place, *, serves: bool) -> TCPStore:
+    """Connect to the store of all workers; worker 0 serves it."""
+    listening = _listen(place.address, place.port) if serves else None
+    store = functools.partial(
+        TCPStore,
+        place.address,
+        place.port,
+        place.size,
+        is_master=serves,
+        timeout=timeout(),
+        wait_for_workers=False,
+        multi_tenant=True,
+        master_listen_fd=None if listening is None else listening.detach(),
+    )
+    try:
+        return store(use_libuv=not torch.__version__.startswith("2.6."))
+    except NotImplementedError:  # as 2.6 has it: the newer of torch's two ways to serve takes no socket that listens
+        return store(use_libuv=False)
 
 
 def _listen(address: str, port: int) -> socket.socket | None:
