@@ -69,10 +69,16 @@ def test_the_launchers_lines_stand_below_the_output_and_a_progress_bar(terminal,
     report.tick()
     report.line(Line(1, "stderr", "50%", True))
     report.status(())
-    w = "w" * 29
+    w = "w" * 28 + "…"
     assert terminal.getvalue().replace("\x1b[2m", "").replace("\x1b[0m", "") == (
         f"step 1\n{w}\r\x1b[1A\x1b[J[0] epoch 1\nstep 1\n{w}\r\x1b[1A\x1b[J[1] 50%\nstep 1\n{w}\r\x1b[2A\x1b[J[1] 50%"
     )
+
+
+def test_a_line_below_that_is_too_long_loses_whole_parts(terminal, monkeypatch):
+    monkeypatch.setenv("NO_COLOR", "1")
+    Report(2, terminal, terminal).status(["step 1 · epoch 1, batch 3/24 · 3 workers"])
+    assert "step 1 · epoch 1…" in terminal.getvalue()
 
 
 def test_a_progress_bar_is_printed_now_and_then_where_there_is_no_terminal(monkeypatch):

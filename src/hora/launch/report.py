@@ -75,7 +75,7 @@ class Report:
     def status(self, lines: Sequence[str]) -> None:
         """Draw lines below the output, in place of those before; none takes them away."""
         console = self._consoles["stderr"]
-        cut = [line[: max(1, console.width - 1)] for line in lines]
+        cut = [_cut(line, max(1, console.width - 1)) for line in lines]
         if cut != self._status:
             self._status = cut
             self._draw(console)
@@ -143,6 +143,14 @@ class Report:
             up = f"\x1b[{self._height - 1}A" if self._height > 1 else ""
             _write(self._drawn, f"\r{up}\x1b[J")
             self._drawn, self._height = None, 0
+
+
+def _cut(line: str, width: int) -> str:
+    """Shorten a line that is too long by whole parts, where it has some."""
+    if len(line) <= width:
+        return line
+    whole = max(line.rfind(end, 0, width) for end in (" · ", ", "))
+    return line[: whole if whole > 0 else width - 1] + "…"
 
 
 def how(exit: WorkerExit) -> str:
