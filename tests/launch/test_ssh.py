@@ -309,7 +309,7 @@ def test_a_function_on_hosts_that_share_no_directory_outlives_a_worker(apart):
     (apart.folder / "call.py").write_text(CALL)
     env = {**apart.env, "TMPDIR": f"{apart.folder}/temporary"}
     job = subprocess.run(
-        [sys.executable, "call.py"], cwd=apart.folder, env=env, capture_output=True, text=True, timeout=6 * PATIENCE
+        [sys.executable, "call.py"], cwd=apart.folder, env=env, capture_output=True, text=True, timeout=15 * PATIENCE
     )
     assert job.returncode == 0, job.stderr
     out = job.stdout.splitlines()
