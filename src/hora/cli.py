@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import shlex
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
 
-from hora import __version__
+from hora import __version__, cli_hosts
+from hora.as_json import print_json
 from hora.errors import HoraError
 
 app = typer.Typer(
@@ -42,7 +41,7 @@ def main() -> NoReturn:
         arguments = arguments[:cut]
     try:
         if arguments[:1] == ["run"]:
-            arguments = _as_horas(arguments)
+            arguments = cli_hosts.in_own_words(arguments)
         app(args=arguments, prog_name="hora")
     except HoraError as error:
         print(f"hora: {error}", file=sys.stderr)
@@ -87,7 +86,7 @@ def convert(
     writes = not conversion.refused and (in_place or output is not None)
     written = write(conversion, output, in_place=in_place) if writes else ()
     if json_:
-        _print_json(conversion)
+        print_json(conversion)
     else:
         if not conversion.refused and not writes:
             if not diff:
@@ -194,7 +193,7 @@ def verify(
     errors = Console(stderr=True)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _leave)
-    with errors.status("verifying", spinner="dots") if errors.is_terminal else _nothing() as status:
+    with errors.status("verifying", spinner="dots") if errors.is_terminal else nullcontext() as status:
         results = verify_each(
             original,
             converted,
@@ -212,7 +211,7 @@ def verify(
 
         write_page(results, original, html)
     if json_:
-        _print_json(results[0] if len(results) == 1 else results)
+        print_json(results[0] if len(results) == 1 else results)
     else:
         for result in results:
             show(result, Console())
@@ -220,112 +219,11 @@ def verify(
     raise typer.Exit(1 if 1 in statuses else max(statuses))
 
 
-@app.command(
+app.command(
     no_args_is_help=True,
     context_settings={"allow_interspersed_args": False, "ignore_unknown_options": True},
-)
-def run(
-    script: Annotated[str, typer.Argument(help="A training script for several workers.", show_default=False)],
-    args: Annotated[list[str] | None, typer.Argument(help="The script's own arguments.", show_default=False)] = None,
-    workers: Annotated[
-        int | None, typer.Option("-n", "--workers", help="How many workers; by default one for each slot.")
-    ] = None,
-    module: Annotated[bool, typer.Option("-m", help="SCRIPT names a module, as with python -m.")] = False,
-    hosts: Annotated[
-        str | None, typer.Option("-H", "--hosts", metavar="A:4,B:4", help="Hosts and their slots.")
-    ] = None,
-    hostfile: Annotated[Path | None, typer.Option("--hostfile", help="A file with a host on each line.")] = None,
-    discovery: Annotated[
-        Path | None, typer.Option("--host-discovery-script", help="Prints the hosts that there are now, NAME:SLOTS.")
-    ] = None,
-    slots: Annotated[int, typer.Option("--slots-per-host", help="Workers of a host where that script says none.")] = 1,
-    least: Annotated[
-        int | None, typer.Option("--min-np", "--min-n", help="Elastic: go on with as few workers as these.")
-    ] = None,
-    most: Annotated[int | None, typer.Option("--max-np", "--max-n", help="Elastic: take up to so many.")] = None,
-    resets: Annotated[int | None, typer.Option("--reset-limit", help="Elastic: start anew so often at most.")] = None,
-    patience: Annotated[float, typer.Option("--elastic-timeout", help="Elastic: seconds to wait for slots.")] = 600.0,
-    cooldown: Annotated[
-        float, typer.Option("--blacklist-cooldown", help="Elastic: seconds that a lost host is left alone.")
-    ] = 30.0,
-    interface: Annotated[str | None, typer.Option("--network-interface", help="Of each host, such as eth1.")] = None,
-    ssh_port: Annotated[int | None, typer.Option("--ssh-port", help="Where sshd listens.")] = None,
-    ssh_identity: Annotated[Path | None, typer.Option("--ssh-identity-file", help="The key to log in with.")] = None,
-    output: Annotated[
-        Path | None, typer.Option("--output-filename", metavar="DIR", help="Write DIR/rank.N/stdout and stderr.")
-    ] = None,
-    start_timeout: Annotated[float, typer.Option("--start-timeout", help="Seconds for a host to answer.")] = 30.0,
-    env: Annotated[
-        list[str] | None, typer.Option("--env", metavar="NAME=VALUE", help="A variable for all workers; repeatable.")
-    ] = None,
-) -> None:
-    """Start N workers, here or over ssh, and stay with them; exits with the status of the worker that failed first.
-
-    horovodrun's options are understood as well: -np 4, -hostfile, --min-num-proc and the others.
-    """
-    from hora.launch import Request, run_script
-
-    own = args or []
-    variables = [pair.partition("=") for pair in env or []]
-    if unnamed := next((pair for pair in variables if not pair[0] or not pair[1]), None):
-        raise HoraError(f"run --env {''.join(unnamed)}", "that is no NAME=VALUE", "Give it as --env NCCL_DEBUG=INFO")
-    request = Request(
-        workers=workers,
-        hosts=hosts,
-        hostfile=hostfile,
-        discovery_script=discovery,
-        slots_per_host=slots,
-        interface=interface,
-        ssh_port=ssh_port,
-        ssh_identity=ssh_identity,
-        start_timeout=start_timeout,
-        least=least,
-        most=most,
-        resets=resets,
-        patience=patience,
-        cooldown=cooldown,
-    )
-    status = run_script(
-        script,
-        own[1:] if own[:1] == ["--"] else own,
-        module=module,
-        request=request,
-        env={name: value for name, _, value in variables},
-        output=output,
-    )
-    raise typer.Exit(status)
-
-
-@app.command()
-def doctor(
-    workers: Annotated[
-        int | None, typer.Option("-n", "--workers", help="How many workers measure; by default one for each GPU, or 2.")
-    ] = None,
-    hosts: Annotated[
-        str | None, typer.Option("-H", "--hosts", metavar="A:4,B:4", help="Hosts and their slots.")
-    ] = None,
-    hostfile: Annotated[Path | None, typer.Option("--hostfile", help="A file with a host on each line.")] = None,
-    interface: Annotated[str | None, typer.Option("--network-interface", help="Of each host, such as eth1.")] = None,
-    ssh_port: Annotated[int | None, typer.Option("--ssh-port", help="Where sshd listens.")] = None,
-    ssh_identity: Annotated[Path | None, typer.Option("--ssh-identity-file", help="The key to log in with.")] = None,
-    json_: Json = False,
-) -> None:
-    """Say what the hosts are, measure what joins their workers, and name what is wrong with them."""
-    from hora.launch.doctor.examination import examine
-    from hora.launch.doctor.report import show
-    from hora.launch.request import Request
-
-    errors = Console(stderr=True)
-    with errors.status("looking", spinner="dots") if errors.is_terminal else _nothing() as status:
-        examination = examine(
-            Request(workers, hosts, hostfile, None, 1, interface, ssh_port, ssh_identity),
-            status.update if status is not None else lambda stage: None,
-        )
-    if json_:
-        _print_json(examination)
-    else:
-        show(examination, Console())
-    raise typer.Exit(examination.status)
+)(cli_hosts.run)
+app.command()(cli_hosts.doctor)
 
 
 @app.command()
@@ -369,24 +267,9 @@ def _say(words: str) -> None:
     print(words, file=sys.stderr)
 
 
-def _as_horas(arguments: list[str]) -> list[str]:
-    """Put horovodrun's options of a `hora run` into Hora's words."""
-    from hora.launch.horovodrun import translate
-
-    translation = translate(arguments[1:])
-    if translation.without_meaning:
-        _say(f"hora: nothing here depends on {', '.join(translation.without_meaning)}")
-    return ["run", *translation.arguments]
-
-
 def _leave(number: int, _frame: object) -> NoReturn:
     """End the command in order, from wherever it is: what it started is ended on the way out."""
     sys.exit(128 + number)
-
-
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield
 
 
 def _numbers(verb: str, text: str) -> list[int]:
@@ -396,17 +279,3 @@ def _numbers(verb: str, text: str) -> list[int]:
         raise HoraError(
             f"{verb} -n {text}", "that is no integer, nor several with commas", "Give one or several: -n 2,3,4"
         ) from None
-
-
-def _print_json(result: Any) -> None:
-    several = isinstance(result, tuple)
-    print(json.dumps([_public(item) for item in result] if several else _public(result), indent=2, default=_as_json))
-
-
-def _public(result: Any) -> dict[str, Any]:
-    fields = {field.name: getattr(result, field.name) for field in dataclasses.fields(result)}
-    return {name: value for name, value in fields.items() if not name.startswith("_")}
-
-
-def _as_json(value: Any) -> Any:
-    return _public(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else str(value)

@@ -14,7 +14,9 @@ from told import Told
 from waiting import PATIENCE, eventually, is_there
 
 from hora.errors import HoraError
+from hora.launch.call import COMMAND, Call
 from hora.launch.cluster import Cluster
+from hora.launch.connection import Connection
 from hora.launch.discovery import Fixed
 from hora.launch.elastic import Bounds
 from hora.launch.frames import FrameReader, frame
@@ -22,7 +24,6 @@ from hora.launch.generation import Job, run_generation
 from hora.launch.hosts import Host, places
 from hora.launch.launcher import AGENT
 from hora.launch.request import Stage
-from hora.launch.script import _run
 from hora.launch.stop import Stop
 from hora.launch.watch import Patience, Watch
 
@@ -98,6 +99,20 @@ def test_both_streams_come_whole_and_a_long_one_stalls_nobody(cluster):
     for rank in range(4):
         assert [line.split()[0] for line in told.of(rank)] == [str(i) for i in range(300)]
         assert told.of(rank, "stderr") == [str(-i) for i in range(300)]
+
+
+def test_what_a_worker_writes_before_the_next_is_started_holds_up_nobody(cluster, monkeypatch):
+    start = Connection.start
+
+    def late(self, command, env, *rest):
+        if env["RANK"] == "1":
+            time.sleep(1.0)
+        return start(self, command, env, *rest)
+
+    monkeypatch.setattr(Connection, "start", late)
+    result, told, _ = cluster("print('x' * 1_000_000)", patience=5.0)
+    assert result.status == 0
+    assert [len(*told.of(rank)) for rank in range(4)] == [1_000_000] * 4
 
 
 def test_the_first_failure_is_the_cause_and_its_host_is_named(cluster):
@@ -182,13 +197,14 @@ def test_an_agent_whose_launcher_is_silent_ends_its_workers(tmp_path):
     agent = subprocess.Popen(list(AGENT), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     env = {"LOCAL_WORLD_SIZE": "1"}
     start = {"ask": "start", "worker": 0, "command": [sys.executable, "-c", SLEEP], "env": env, "cwd": str(tmp_path)}
-    for message in ({"ask": "hello", "patience": 1.0, "paths": []}, {**start, "local_size": 1}):
+    hello, begin = {"ask": "hello", "patience": 1.0, "paths": []}, {"ask": "begin", "worker": 0}
+    for message in (hello, {**start, "local_size": 1}, begin):
         agent.stdin.write(frame(message))
     agent.stdin.flush()
     reader, worker, end = FrameReader(), None, time.monotonic() + PATIENCE
     while worker is None and time.monotonic() < end:
         for message, data in reader.feed(os.read(agent.stdout.fileno(), 1 << 16)):
-            worker = int(data) if message.get("stream") == "stdout" else worker
+            worker = int(data) if message.get("stream") == "stdout" and data.strip() else worker
     assert is_there(worker)
     assert agent.wait(PATIENCE) == 0
     assert not is_there(worker)
@@ -200,6 +216,7 @@ def test_the_end_of_the_launcher_ends_the_workers_of_all_hosts(tmp_path):
 import sys, threading
 sys.path[:0] = {[str(Path(__file__).parent)]!r}
 from test_cluster import Near, SLEEP
+from hora.launch.call import COMMAND, Call
 from hora.launch.cluster import Cluster
 from hora.launch.generation import Job, run_generation
 from hora.launch.hosts import Host, places
@@ -255,13 +272,49 @@ shutil.rmtree = rmtree
     notices, hosts = [], [Host("a", 1), Host("b", 1)]
     with Cluster(Near(note), on_notice=notices.append) as site:
         job = Job([sys.executable, "-c", commit], {"HORA_JOB": name}, on_notice=notices.append, timeout=PATIENCE)
-        result = _run(Stage(site, Fixed(hosts), 2, Bounds(2, 2, resets=0)), job, notices.append)
+        result = Stage(site, Fixed(hosts), 2, Bounds(2, 2, resets=0)).run(job, notices.append)
     assert result.status == status
     place = Path(f"/dev/shm/hora-{os.getuid()}-{name}")
     noted = [path.read_text().split() for path in tmp_path.iterdir()]
     assert [path for path, _ in noted] == [str(place)] * 2
     assert "True" in [there for _, there in noted]
     assert not place.exists()
+
+
+def test_a_call_and_its_results_travel_in_pieces(tmp_path, monkeypatch):
+    monkeypatch.setattr("hora.launch.files.PIECE", 100)
+    monkeypatch.setattr("hora.launch.connection.PIECE", 100)
+    call, hosts, run_dir = Call(sorted, ([2, *range(1000)],), {}), (Host("a", 1), Host("b", 1)), tmp_path / "run"
+    with Cluster(Near("from hora.launch import files; files.PIECE = 100"), on_notice=print) as site:
+        assert not site.reach(hosts)
+        job = Job(COMMAND, {"HORA_RUN_DIR": str(run_dir)}, timeout=PATIENCE, errand=call)
+        assert run_generation(site, places(hosts, 2), job).status == 0
+        assert (run_dir / "errand-0").stat().st_mode & 0o777 == 0o700
+    assert call.results() == [sorted([2, *range(1000)])] * 2
+    assert not run_dir.exists()
+
+
+def test_a_host_that_goes_before_the_workers_start_is_left_out_of_an_elastic_job(tmp_path):
+    # Host b answers at first, and is gone when it is asked for its network interface.
+    note = tmp_path / "there"
+    before = f"""
+import os
+from hora.launch import agent
+def prepare(self, message):
+    if message["listens"]:
+        return real(self, message)
+    open({str(note)!r}, "w").close()
+    os._exit(1)
+real, agent.Agent._prepare = agent.Agent._prepare, prepare
+if os.path.exists({str(note)!r}):
+    raise SystemExit("it is gone")
+"""
+    notices, hosts = [], [Host("a", 1), Host("b", 1)]
+    with Cluster(Near(before), on_notice=notices.append) as site:
+        job = Job([sys.executable, "-c", "pass"], {"HORA_JOB": "test"}, on_notice=notices.append, timeout=PATIENCE)
+        result = Stage(site, Fixed(hosts), 2, Bounds(1, 2)).run(job, notices.append)
+    assert (result.status, len(result.exits)) == (0, 1)
+    assert notices[0].startswith("prepare on host b: host b lost")
 
 
 def test_a_command_that_a_host_does_not_have_is_named():

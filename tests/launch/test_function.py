@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import pickle
+
 import functions
 import pytest
 
 import hora
 from hora.errors import HoraError
 from hora.launch import calling
-from hora.launch.calling import read_results
 
 
 def test_each_worker_returns_its_own():
@@ -40,12 +41,30 @@ def test_what_pickle_refuses_is_refused_before_a_worker_starts():
         hora.run(functions.place, (open,), {"x": (each for each in "a")})
 
 
+def test_a_function_of_the_script_keeps_its_file_for_tracebacks():
+    pytest.importorskip("cloudpickle")
+    assert pickle.loads(calling.dump(lambda: 1)).__code__.co_filename == __file__
+
+
 def test_horovods_other_arguments_decide_nothing():
     with pytest.raises(TypeError, match="'speed'"):
         hora.run(functions.place, (0,), use_gloo=True, speed=3)
 
 
-def test_results_are_those_of_the_last_generation(tmp_path):
-    for name, text in {"result-0-2": b"I0\n.", "result-1-0": b"I10\n.", "result-1-1": b"I11\n."}.items():
-        (tmp_path / name).write_bytes(text)
-    assert read_results(tmp_path) == [10, 11]
+def test_results_are_those_of_the_last_generation():
+    assert hora.run(functions.fail_in_the_first_generation, num_proc=2, min_num_proc=1, max_num_proc=2) == [10, 11]
+
+
+def test_a_worker_that_ends_in_the_midst_of_the_call_is_named():
+    with pytest.raises(HoraError, match=r"worker 0 ended well, but the function did not return there"):
+        hora.run(functions.leave)
+
+
+def test_a_result_that_cannot_be_unpickled_here_is_an_error():
+    with pytest.raises(HoraError, match=r"what worker 0 returned cannot be unpickled here: KeyError: 'here'"):
+        hora.run(functions.give_back_what_does_not_arrive)
+
+
+def test_what_each_worker_wrote_is_kept_where_asked(tmp_path):
+    hora.run(functions.say, output_filename=tmp_path)
+    assert (tmp_path / "rank.0" / "stdout").read_text() == "hear, hear\n"

@@ -5,7 +5,6 @@ import io
 import pytest
 
 from hora.launch import Line, RunResult, WorkerExit
-from hora.launch.memory import OutOfMemory
 from hora.launch.report import Report
 from hora.launch.supervision import first_failure
 
@@ -70,10 +69,16 @@ def test_the_launchers_lines_stand_below_the_output_and_a_progress_bar(terminal,
     report.tick()
     report.line(Line(1, "stderr", "50%", True))
     report.status(())
-    w = "w" * 29
+    w = "w" * 28 + "…"
     assert terminal.getvalue().replace("\x1b[2m", "").replace("\x1b[0m", "") == (
         f"step 1\n{w}\r\x1b[1A\x1b[J[0] epoch 1\nstep 1\n{w}\r\x1b[1A\x1b[J[1] 50%\nstep 1\n{w}\r\x1b[2A\x1b[J[1] 50%"
     )
+
+
+def test_a_line_below_that_is_too_long_loses_whole_parts(terminal, monkeypatch):
+    monkeypatch.setenv("NO_COLOR", "1")
+    Report(2, terminal, terminal).status(["step 1 · epoch 1, batch 3/24 · 3 workers"])
+    assert "step 1 · epoch 1…" in terminal.getvalue()
 
 
 def test_a_progress_bar_is_printed_now_and_then_where_there_is_no_terminal(monkeypatch):
@@ -126,21 +131,9 @@ def test_a_signal_is_named_with_a_guess():
     assert "worker 1 failed first: killed by SIGBUS (shared memory full?)" in box
 
 
-def test_a_kill_for_want_of_memory_is_told_by_the_counter_of_its_time(tmp_path):
-    vmstat = tmp_path / "proc" / "vmstat"
-    vmstat.parent.mkdir()
-    vmstat.write_text("oom_kill 0\n")
-    err = io.StringIO()
-    report = Report(1, io.StringIO(), err, OutOfMemory(tmp_path))
-    killed, raised = exit_of(0, status=137, signal=9), exit_of(0)
-    # The second kill falls into the time of a failure that it does not explain, nor does it explain the one after that.
-    for kills, exit in ((1, killed), (2, raised), (2, killed)):
-        vmstat.write_text(f"oom_kill {kills}\n")
-        report.verdict(RunResult((exit,), exit, False, None, 2.0))
-    first, second, third = err.getvalue().splitlines()
-    assert "SIGKILL (the kernel killed a process of this host meanwhile: out of memory)" in first
-    assert "memory" not in second
-    assert "SIGKILL (by somebody: the kernel counts no kill for want of memory)" in third
+def test_a_kill_that_the_kernel_explains_is_no_guess():
+    killed = exit_of(0, status=137, signal=9, because="by the kernel: out of memory; the cgroup's limit is 2 GiB")
+    assert "killed by SIGKILL (by the kernel: out of memory; the cgroup's limit is 2 GiB)" in verdict(killed)
 
 
 def test_who_left_is_named_where_the_only_failure_is_a_lost_connection():

@@ -1,4 +1,7 @@
-"""Workers over a real sshd: on addresses of the loopback, and on hosts in network namespaces, whose cable is pulled."""
+"""Workers over a real sshd: on addresses of the loopback, and on hosts in network namespaces, whose cable is pulled.
+
+Some hosts have a directory for temporary files of their own, or a limit on memory.
+"""
 
 import json
 import os
@@ -84,6 +87,11 @@ def serve(folder, addresses, *before):
     return daemon
 
 
+def end(daemon):
+    daemon.terminate()
+    daemon.wait(PATIENCE)
+
+
 def free_port():
     with socket.socket() as asking:
         asking.bind(("127.0.0.1", 0))
@@ -98,8 +106,41 @@ def loopback(tmp_path_factory):
     addresses = ["127.0.0.2", "127.0.0.3"]
     daemon = serve(folder, addresses)
     yield Hosts(folder, addresses)
-    daemon.terminate()
-    daemon.wait(PATIENCE)
+    end(daemon)
+
+
+@pytest.fixture
+def apart(tmp_path, monkeypatch):
+    """Two hosts that are this one, each with a directory of temporary files that no other has."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to mount")
+    configure(tmp_path, free_port())
+    (tmp_path / "temporary").mkdir()
+    own = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs none "$0" && exec "$@"', f"{tmp_path}/temporary"]
+    addresses = ["127.0.0.2", "127.0.0.3"]
+    daemons = [serve(tmp_path, [address], *own) for address in addresses]
+    yield Hosts(tmp_path, addresses)
+    for daemon in daemons:
+        end(daemon)
+
+
+@pytest.fixture
+def cramped(tmp_path):
+    """A host whose processes may use 300 MiB together."""
+    cgroup = next((top for top in (Path("/sys/fs/cgroup/memory"), Path("/sys/fs/cgroup")) if top.is_dir()), Path("/"))
+    group, second = cgroup / f"hora-test-{os.getpid()}", cgroup.name == "cgroup"
+    try:
+        group.mkdir()
+        (group / ("memory.max" if second else "memory.limit_in_bytes")).write_text(str(300 << 20))
+    except OSError as error:
+        pytest.skip(f"needs a cgroup with a limit on memory: {error}")
+    configure(tmp_path, free_port())
+    join = ["sh", "-c", 'echo $$ >"$0/cgroup.procs" && exec "$@"', str(group)]
+    daemon = serve(tmp_path, ["127.0.0.2"], *join)
+    yield Hosts(tmp_path, ["127.0.0.2"])
+    end(daemon)
+    eventually(lambda: not (group / "cgroup.procs").read_text(), "the end of what ran there")
+    group.rmdir()
 
 
 @pytest.fixture
@@ -199,6 +240,82 @@ def test_a_killed_worker_on_another_host_is_named_and_nothing_stays(loopback):
     assert "worker 1 on 127.0.0.3 failed first: killed by SIGKILL" in err
     for pid in pids.values():
         eventually(lambda pid=pid: not is_there(pid), f"the end of {pid}")
+
+
+EAT = """
+import os, time
+if os.environ["RANK"] == "1":
+    eaten = []
+    while True:
+        eaten.append(b"x" * (8 << 20))
+time.sleep(60)
+"""
+
+
+def test_a_worker_on_another_host_that_the_kernel_kills_for_want_of_memory_is_named(cramped):
+    status, _, err = cramped.run("-H", "127.0.0.2:2", cramped.script(EAT))
+    assert status == 137
+    assert (
+        "worker 1 failed first: killed by SIGKILL (by the kernel: out of memory; the cgroup's limit is 300 MiB)" in err
+    )
+
+
+def test_a_worker_on_another_host_that_somebody_kills_is_no_want_of_memory(loopback):
+    script = loopback.script("import os, time\nif os.environ['RANK'] == '0': os.kill(os.getpid(), 9)\ntime.sleep(60)")
+    _, _, err = loopback.run("-H", "127.0.0.2:1,127.0.0.3:1", script)
+    assert "worker 0 on 127.0.0.2 failed first: killed by SIGKILL (by somebody: the kernel counts no kill" in err
+
+
+CALL = """
+import os
+from pathlib import Path
+import hora, hora.torch as hvd, torch
+from hora.errors import HoraError
+
+def train(factor, temporary):
+    hvd.init()
+    state = hvd.elastic.TorchState(torch.nn.Linear(1, 1), steps=0)
+
+    @hvd.elastic.run
+    def steps(state):
+        while state.steps < 4:
+            if state.steps == 2 and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0" and hvd.rank() == 1:
+                os._exit(3)
+            state.steps += 1
+            state.commit()
+        return factor * hvd.rank() + state.steps
+
+    done = steps(state)
+    (temporary / f"rank-{hvd.rank()}").touch()
+    hvd.barrier()
+    return done, [path.name for path in temporary.glob("rank-*")], bytes(3 << 20)
+
+def fail(rank):
+    if int(os.environ["RANK"]) == rank:
+        raise ValueError("no such luck")
+
+if __name__ == "__main__":
+    hosts = "127.0.0.2:1,127.0.0.3:1"
+    results = hora.run(train, (10, Path(os.environ["TMPDIR"])), hosts=hosts, min_num_proc=1, max_num_proc=2)
+    print([(number, seen, len(data)) for number, seen, data in results])
+    try:
+        hora.run(fail, (1,), hosts=hosts)
+    except HoraError as error:
+        print(error)
+"""
+
+
+def test_a_function_on_hosts_that_share_no_directory_outlives_a_worker(apart):
+    (apart.folder / "call.py").write_text(CALL)
+    env = {**apart.env, "TMPDIR": f"{apart.folder}/temporary"}
+    job = subprocess.run(
+        [sys.executable, "call.py"], cwd=apart.folder, env=env, capture_output=True, text=True, timeout=15 * PATIENCE
+    )
+    assert job.returncode == 0, job.stderr
+    out = job.stdout.splitlines()
+    assert "[(4, ['rank-0'], 3145728), (14, ['rank-1'], 3145728)]" in out, job.stdout + job.stderr
+    assert any("run fail: worker 1 on 127.0.0.3 failed" in line for line in out)
+    assert any('raise ValueError("no such luck")' in line for line in out)
 
 
 def test_a_worker_that_stands_still_for_a_while_goes_on(loopback):

@@ -195,7 +195,7 @@ def test_the_live_line_has_the_losses_that_the_script_last_printed(monkeypatch, 
     live.read(Line(0, "stdout", printed))
     live.read(Line(0, "stdout", "saved model.pt"))
     live.show([vital(0, steps=4)])
-    assert lines == [[" · ".join(["step 4", "epoch 1, batch 4/50", *([shown] if shown else []), "1 workers"])]]
+    assert lines == [[" · ".join(["step 4", "epoch 1, batch 4/50", "1 worker", *([shown] if shown else [])])]]
 
 
 @pytest.mark.parametrize(
@@ -210,6 +210,19 @@ def test_the_live_line_has_the_losses_that_the_script_last_printed(monkeypatch, 
 )
 def test_variables_say_how_long_workers_may_wait(variables, limits):
     assert patience(variables) == limits
+
+
+def test_one_that_ends_is_not_missed(watch, monkeypatch):
+    monkeypatch.setattr("hora.launch.watch.SILENT_SECONDS", 0.0)
+    workers = Workers(1)
+    workers.said[0]["ending"] = True
+    watch.through(workers)
+    time.sleep(0.01)
+    assert watch.through(workers) == []
+    workers.said[0].clear()
+    watch.through(workers)
+    time.sleep(0.01)
+    assert watch.through(workers) == ["worker 0 gives no sign of life: no heartbeat for 0 s"]
 
 
 def test_troubles_are_few_words():

@@ -53,11 +53,13 @@ def test_samples_add_up_and_the_place_is_the_last_one():
 SCRIPT = """
 import time
 from hora.torch import heartbeat
+import sys
+print("imported", flush=True)  # which takes a busy machine as long as it likes
 heartbeat.start()
 heartbeat.start()
 def wait():
     with heartbeat.waiting("init"):
-        time.sleep(60)
+        sys.stdin.read()
 wait()
 """
 
@@ -68,8 +70,12 @@ def test_the_file_is_written_by_a_thread_and_a_signal_tells_the_stacks(tmp_path)
 
     path = tmp_path / "heartbeat-0-0"
     env = {**os.environ, "HORA_HEARTBEAT": str(path)}
-    with subprocess.Popen([sys.executable, "-c", SCRIPT], env=env) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", SCRIPT], env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
         try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"imported\n"
             end = time.monotonic() + 30.0
             while (beat := heartbeats.read(path.read_bytes() if path.exists() else b"")) is None or not beat.waits_for:
                 assert time.monotonic() < end
@@ -83,5 +89,11 @@ def test_the_file_is_written_by_a_thread_and_a_signal_tells_the_stacks(tmp_path)
                 assert "in wait" in stacks.main_thread(told)
                 assert "in _beat" in told
                 assert "in _beat" not in stacks.main_thread(told)
+            assert process.stdin is not None
+            assert not beat.ending
+            process.stdin.close()
+            process.wait(60)
+            assert (last := heartbeats.read(path.read_bytes())) is not None
+            assert last.ending
         finally:
             process.kill()

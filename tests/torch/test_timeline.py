@@ -17,7 +17,7 @@ from hora.errors import HoraError
 from hora.torch.recording import Recording, recording
 from hora.torch.timeline import TraceFile
 
-PHASES = {"b": {"cat", "id"}, "e": {"cat", "id"}, "X": {"cat", "dur"}, "i": {"cat", "s"}, "M": {"args"}}
+PHASES = {"b": {"cat", "id2"}, "e": {"cat", "id2"}, "X": {"cat", "dur"}, "i": {"cat", "s"}, "M": {"args"}}
 
 
 def check(events):
@@ -28,7 +28,7 @@ def check(events):
         assert event["ts"] >= 0
         assert event.get("dur", 0) >= 0
         if event["ph"] in "be":
-            key = event["cat"], event["id"]
+            key = event["pid"], event["cat"], event["id2"]["local"]
             if event["ph"] == "b":
                 running.setdefault(key, []).append(event["name"])
             else:

@@ -142,6 +142,7 @@ def test_a_worker_that_does_not_come_is_named(pool):
     outcomes = pool.outcomes(come_late, 2.0, size=2, init=False, env={"HORA_TIMEOUT_SECONDS": "0.5"})
     assert isinstance(outcomes[0].error, HoraError)
     assert "worker 0 of 2 waited 0.5 s for worker 1" in str(outcomes[0].error)
+    assert pool.run(places, size=2) == [(rank, 2, rank, 2, 0, 1) for rank in range(2)], "the next attempt succeeds"
 
 
 def test_a_port_that_another_program_holds_is_named(no_variables):

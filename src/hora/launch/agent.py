@@ -24,9 +24,11 @@ from types import FrameType
 from hora import __version__
 from hora.launch.doctor.answers import Answers
 from hora.launch.environment import host_environment, installed_torch, reserved_port
+from hora.launch.files import Files
 from hora.launch.frames import FrameReader, Message, frame
 from hora.launch.guard import Guard
 from hora.launch.interfaces import address_of, interface_of
+from hora.launch.memory import OutOfMemory
 from hora.launch.process import Executed, execute
 from hora.launch.result import Stream
 
@@ -60,6 +62,7 @@ class Agent:
         self._waiting = bytearray()
         self._workers: dict[int, _Running] = {}
         self._made: list[Path] = []
+        self._memory = OutOfMemory()
         self._port = contextlib.ExitStack()
         self._stacks_taken: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._selector = selectors.DefaultSelector()
@@ -71,11 +74,13 @@ class Agent:
             "hello": self._hello,
             "prepare": self._prepare,
             "start": self._start,
+            "begin": self._begin,
             "signal": self._signal,
             "touch": self._touch,
             "remove": self._remove,
             "stacks": self._take_stacks,
             "ping": lambda message: None,
+            **Files(self._make_directory).serve,
             **Answers().serve,
         }
 
@@ -113,7 +118,8 @@ class Agent:
         elif select.select([self._requests], [self._answers], [], _PAUSE)[0]:
             self._listen()
         for worker in list(self._workers.values()):
-            self._look_at(worker)
+            if worker.begun:
+                self._look_at(worker)
         while not self._stacks_taken.empty():
             self._tell(self._stacks_taken.get())
         if time.monotonic() - self._told_at > ALIVE_SECONDS:
@@ -129,13 +135,14 @@ class Agent:
         if not data:
             self._leaving = True
             return
-        for message, _data in self._reader.feed(data):
+        for message, content in self._reader.feed(data):
             try:
-                answer = self._serve[message["ask"]](message)
+                answer = self._serve[message["ask"]]({**message, "data": content})
             except (OSError, ValueError) as error:
                 answer = {"error": f"{type(error).__name__}: {error}"}
             if answer is not None:
-                self._tell({"answer": message["ask"], **answer})
+                content = answer.pop("data", b"")
+                self._tell({"answer": message["ask"], **answer}, content)
 
     def _tell(self, message: Message, data: bytes = b"") -> None:
         self._waiting += frame(message, data)
@@ -176,7 +183,9 @@ class Agent:
     def _start(self, message: Message) -> Message | None:
         number = message["worker"]
         if "HORA_RUN_DIR" in message["env"]:
-            self._make_run_dir(Path(message["env"]["HORA_RUN_DIR"]))
+            self._make_directory(Path(message["env"]["HORA_RUN_DIR"]))
+        if not self._workers:  # what was killed before explains nothing of these
+            self._memory = OutOfMemory()
         env = {**os.environ, **message["env"]}
         env.update(host_environment(message["local_size"], env))
         (out, out_end), (err, err_end) = os.pipe(), os.pipe()
@@ -190,16 +199,24 @@ class Agent:
             os.close(out_end)
             os.close(err_end)
         worker = _Running(number, process, {"stdout": out, "stderr": err})
-        for stream, fd in worker.pipes.items():
-            os.set_blocking(fd, False)
-            self._selector.register(fd, selectors.EVENT_READ, (worker, stream))
         self._workers[number] = worker
         return {"worker": number, "pid": process.pid}
 
-    def _make_run_dir(self, path: Path) -> None:
-        with contextlib.suppress(FileExistsError):  # that of the launcher itself, or of an earlier start
-            path.mkdir(mode=0o700, parents=True)
-            self._made.append(path)
+    def _begin(self, message: Message) -> None:
+        """Let what a worker writes pass: until it has started all the launcher reads nothing, nor what is behind it."""
+        worker = self._workers.get(message["worker"])
+        if worker is not None and not worker.begun:
+            worker.begun = True
+            for stream, fd in worker.pipes.items():
+                os.set_blocking(fd, False)
+                self._selector.register(fd, selectors.EVENT_READ, (worker, stream))
+
+    def _make_directory(self, path: Path) -> None:
+        """Make a directory and those above it, save what is there: of the launcher itself, or of an earlier start."""
+        for place in reversed([place for place in (path, *path.parents) if not place.exists()]):
+            with contextlib.suppress(FileExistsError):
+                place.mkdir(mode=0o700)
+                self._made.append(place)
 
     def _signal(self, message: Message) -> None:
         worker = self._workers.get(message["worker"])
@@ -239,7 +256,9 @@ class Agent:
             for stream, fd in list(worker.pipes.items()):
                 while self._forward(worker, stream, fd) and len(self._waiting) < _BACKLOG:
                     pass
-            self._tell({"worker": worker.number, "ended": worker.process.returncode})
+            code = worker.process.returncode
+            because = worker.process.why_killed(self._memory) if code == -signal.SIGKILL else None
+            self._tell({"worker": worker.number, "ended": code, "because": because})
             worker.told_end = True
         if worker.told_end and not worker.process.group_is_alive():
             for stream, fd in list(worker.pipes.items()):
@@ -262,11 +281,12 @@ class _Running:
 
     def __init__(self, number: int, process: Executed, pipes: dict[Stream, int]) -> None:
         self.number, self.process, self.pipes = number, process, pipes
-        self.told_end = False
+        self.begun = self.told_end = False
 
     def discard(self) -> None:
         """Read what it writes, for nobody, so that it can end."""
         for fd in self.pipes.values():
+            os.set_blocking(fd, False)
             with contextlib.suppress(BlockingIOError):
                 os.read(fd, _CHUNK)
 

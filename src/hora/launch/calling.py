@@ -1,56 +1,30 @@
-"""The worker's side of `hora.launch.function`: call what lies in a directory, and leave the result beside it."""
+"""The worker's side of `hora.launch.call`: call the function that lies in a directory, and leave the result there."""
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 import sys
-import traceback
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from types import CodeType
 
-FUNCTION = "function.pickle"
-RESULT = "result-{generation}-{rank}"
-FAILURE = "failure-{rank}"
-SCRIPT = """from hora.launch.calling import call
-
-call(__file__)
-"""
-"""What each worker runs, in the directory."""
+FUNCTION = "function"
+RESULT = "result-{rank}"
 
 
-def call(script: str) -> None:
-    """Call the function that lies beside a script; exceptions go on, after their traceback is written down.
-
-    Parameters
-    ----------
-    script
-        The script that runs, in the directory of the call.
-    """
-    directory, rank = Path(script).resolve().parent, os.environ["RANK"]
-    try:
-        with (directory / FUNCTION).open("rb") as file:
-            sys.path[:] = pickle.load(file)
-            func, args, kwargs = pickle.load(file)
-        result = dump(func(*args, **kwargs))
-    except Exception:
-        _write(directory / FAILURE.format(rank=rank), traceback.format_exc().encode())
-        raise
-    generation = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-    _write(directory / RESULT.format(generation=generation, rank=rank), result)
-
-
-def read_results(directory: Path) -> list[Any]:
-    """Read what the workers of the last generation returned, by rank."""
-    found: dict[tuple[int, int], Path] = {}
-    for path in directory.glob(RESULT.format(generation="*", rank="*")):
-        if path.suffix != ".new":
-            _, generation, rank = path.name.split("-")
-            found[int(generation), int(rank)] = path
-    last = max((generation for generation, _ in found), default=0)
-    return [pickle.loads(found[key].read_bytes()) for key in sorted(found) if key[0] == last]
+def call() -> None:
+    """Call the function that lies in the directory HORA_ERRAND."""
+    directory = Path(os.environ["HORA_ERRAND"])
+    with (directory / FUNCTION).open("rb") as file:
+        sys.path[:] = pickle.load(file)
+        func, args, kwargs = pickle.load(file)
+    result = dump(func(*args, **kwargs))
+    path = directory / RESULT.format(rank=os.environ["RANK"])
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
+        out.write(result)
 
 
 def by_value() -> bool:
@@ -60,12 +34,17 @@ def by_value() -> bool:
 
 def dump(thing: object) -> bytes:
     """Pickle a function with its arguments, or a result, by cloudpickle where that is installed."""
-    data: bytes = import_module("cloudpickle" if by_value() else "pickle").dumps(thing)
-    return data
+    if not by_value():
+        return pickle.dumps(thing)
+    pickler = import_module("cloudpickle").Pickler
+    reduce = pickler.dispatch_table[CodeType]
 
+    def with_file(code: CodeType) -> tuple[object, ...]:
+        """Leave the name of the file in a function, which cloudpickle replaces: tracebacks show its lines."""
+        make, arguments = reduce(code)
+        return make, tuple(code.co_filename if part == "<dynamic-code>" else part for part in arguments)
 
-def _write(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all."""
-    beside = path.with_name(f"{path.name}.new")
-    beside.write_bytes(data)
-    beside.replace(path)
+    table = {"dispatch_table": pickler.dispatch_table.new_child({CodeType: with_file})}
+    out = io.BytesIO()
+    type("Pickler", (pickler,), table)(out).dump(thing)
+    return out.getvalue()

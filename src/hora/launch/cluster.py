@@ -147,6 +147,18 @@ class Cluster:
         for answer in self._answers.values():
             answer.connection.remove(path)
 
+    def write(self, host: Host, path: Path, data: bytes) -> None:
+        """Write a file on a host, and make its directory."""
+        self._answers[host.name].connection.write(str(path), data)
+
+    def read(self, host: Host, path: Path) -> bytes | None:
+        """Read a file of a host; None where there is none."""
+        return self._answers[host.name].connection.read(str(path))
+
+    def lost(self, hosts: Sequence[Host]) -> bool:
+        """Whether one of these hosts has been lost since it was reached."""
+        return any(self._answers[host.name].connection.lost is not None for host in hosts)
+
     def _connect(self, host: Host) -> _Answer | HoraError:
         """Start an agent on a host and let it say what it finds there."""
         launcher: Launcher = Here() if host.is_here else self._launcher

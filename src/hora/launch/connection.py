@@ -14,13 +14,14 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import IO
 
 from hora.errors import HoraError
+from hora.launch.files import PIECE
 from hora.launch.frames import FrameReader, Message, frame
 from hora.launch.guard import Guard
 from hora.launch.hosts import Host
-from hora.launch.stacks import SECONDS as STACKS_SECONDS
+from hora.launch.remote import RemoteProcess
 
 PING_SECONDS = 1.0
 _CHUNK = 1 << 16
@@ -75,10 +76,10 @@ class Connection:
             )
         except OSError as error:
             raise HoraError(
-                f"reach host {self.host.name}", f"{self._command[0]} cannot be executed: {error}", "Install it."
+                f"reach host {self.name}", f"{self._command[0]} cannot be executed: {error}", "Install it."
             ) from error
         self._threads = [
-            threading.Thread(target=work, name=f"{work.__name__} {self.host.name}", daemon=True)
+            threading.Thread(target=work, name=f"{work.__name__} {self.name}", daemon=True)
             for work in (self._hear, self._ping, self._overhear)
         ]
         for thread in self._threads:
@@ -99,20 +100,29 @@ class Connection:
         for thread in self._threads:
             thread.join(PING_SECONDS + 1.0)
 
-    def ask(self, message: Message, timeout: float) -> Message:
-        """Ask the agent something and return its answer.
+    @property
+    def name(self) -> str:
+        """The host's name."""
+        return self.host.name
+
+    def ask(self, message: Message, timeout: float, data: bytes = b"") -> Message:
+        """Ask the agent something and return its answer; bytes that come with it are its "data".
 
         Raises
         ------
         HoraError
             It is gone, does not answer in time, or cannot do it.
         """
-        what = f"{message['ask']} on host {self.host.name}"
-        self._send(message)
-        try:
-            answer = self._answers.get(timeout=timeout)
-        except queue.Empty:
-            raise HoraError(what, f"no answer within {timeout:g} s", self._advice()) from None
+        what = f"{message['ask']} on host {self.name}"
+        self._send(message, data)
+        end = time.monotonic() + timeout
+        while True:
+            try:
+                answer = self._answers.get(timeout=max(0.0, end - time.monotonic()))
+            except queue.Empty:
+                raise HoraError(what, f"no answer within {timeout:g} s", self._advice()) from None
+            if answer is None or answer["answer"] == message["ask"]:
+                break  # another one is that to an earlier question, too late
         if answer is None:
             self._answers.put(None)  # for whoever asks next
             raise HoraError(what, self.lost or "its agent has ended", self._advice())
@@ -144,13 +154,17 @@ class Connection:
             del self._workers[number]
             process.ended(-signal.SIGKILL)
             process.is_gone()
-            raise OSError(f"host {self.host.name}: {error}") from error
+            raise OSError(f"host {self.name}: {error}") from error
         process.pid = answer["pid"]
         return process
 
     def signal(self, worker: int, number: int, *, group: bool) -> None:
         """Send a signal to a process of the host, or to its group."""
         self._send({"ask": "signal", "worker": worker, "number": number, "group": group})
+
+    def begin(self, worker: int) -> None:
+        """Let what a process of the host writes come."""
+        self._send({"ask": "begin", "worker": worker})
 
     def ask_for_stacks(self, worker: int) -> None:
         """Ask for the stacks of a process of the host; `RemoteProcess.stacks` hears the answer."""
@@ -159,6 +173,23 @@ class Connection:
     def touch(self, path: str) -> None:
         """Make an empty file on the host."""
         self._send({"ask": "touch", "path": path})
+
+    def write(self, path: str, data: bytes) -> None:
+        """Write a file on the host, in pieces; raises HoraError where that is not possible."""
+        for start in range(0, max(1, len(data)), PIECE):
+            piece = data[start : start + PIECE]
+            self.ask({"ask": "write", "path": path, "start": start}, self._patience, piece)
+
+    def read(self, path: str) -> bytes | None:
+        """Read a file of the host, in pieces; None where there is none, HoraError where it cannot be read."""
+        whole = bytearray()
+        while True:
+            answer = self.ask({"ask": "read", "path": path, "start": len(whole)}, self._patience)
+            if answer["size"] is None:
+                return None
+            whole += answer["data"]
+            if len(whole) >= answer["size"] or not answer["data"]:
+                return bytes(whole)
 
     def remove(self, path: str) -> None:
         """Remove a directory of the host; its agent does so before it ends."""
@@ -169,10 +200,10 @@ class Connection:
         assert self._process.stdin is not None
         return self._process.stdin
 
-    def _send(self, message: Message) -> None:
+    def _send(self, message: Message, data: bytes = b"") -> None:
         """Send a message; one to an agent that is gone is dropped, as `lost` tells."""
         with self._sending, contextlib.suppress(OSError, ValueError):
-            self._in.write(frame(message))
+            self._in.write(frame(message, data))
             self._in.flush()
 
     def _ping(self) -> None:
@@ -201,12 +232,12 @@ class Connection:
                     for message, content in reader.feed(data):
                         self._take(message, content)
                     heard_at = time.monotonic()
-                elif time.monotonic() - heard_at > self._patience:
+                elif self.answered and time.monotonic() - heard_at > self._patience:  # before, who asks has his own
                     reason = f"no sign of life for {self._patience:g} s"
                     break
         except ValueError as error:
             reason = f"its agent sent something else than messages ({error})"
-        self.lost = f"host {self.host.name} lost: {reason}"
+        self.lost = f"host {self.name} lost: {reason}"
         self._answers.put(None)
         for process in list(self._workers.values()):
             process.lose(self.lost)
@@ -216,7 +247,7 @@ class Connection:
     def _take(self, message: Message, content: bytes) -> None:
         if "answer" in message:
             self.answered = True
-            self._answers.put(message)
+            self._answers.put({**message, "data": content})
             return
         process = self._workers.get(message.get("worker", -1))
         if process is None:
@@ -228,7 +259,7 @@ class Connection:
         elif "stacks" in message:
             process.told_stacks.put(message["stacks"])
         elif "ended" in message:
-            process.ended(message["ended"])
+            process.ended(message["ended"], message.get("because"))
         elif "gone" in message:
             del self._workers[message["worker"]]
             process.is_gone()
@@ -242,91 +273,3 @@ class Connection:
 
     def _advice(self) -> str:
         return f"Look at what {self._command[0]} says of it: {'; '.join(self.said) or 'nothing'}."
-
-
-class RemoteProcess:
-    """A process on another host, started by its agent: a `hora.launch.process.Process`."""
-
-    def __init__(self, connection: Connection, number: int, out: int, err: int) -> None:
-        self.pid = 0
-        self.lost: str | None = None
-        self.returncode: int | None = None
-        self._connection, self._number = connection, number
-        self._pipes: dict[str, int] = {"stdout": out, "stderr": err}
-        self.told_stacks: queue.SimpleQueue[str] = queue.SimpleQueue()
-        self._heartbeat, self._state = b"", "?"
-        self._closing = threading.Lock()
-        self._ended, self._gone = threading.Event(), threading.Event()
-
-    def poll(self) -> int | None:
-        """Look whether it has ended."""
-        return self.returncode
-
-    def wait(self, timeout: float | None = None) -> int:
-        """Wait until it has ended."""
-        if not self._ended.wait(timeout):
-            raise subprocess.TimeoutExpired(f"worker process {self.pid}", timeout or 0.0)
-        assert self.returncode is not None
-        return self.returncode
-
-    def send_signal(self, number: int, /) -> None:
-        """Send a signal to it alone."""
-        self._connection.signal(self._number, number, group=False)
-
-    def sweep(self, number: int) -> None:
-        """Send a signal to it and all its children."""
-        if not self._gone.is_set():
-            self._connection.signal(self._number, number, group=True)
-
-    def group_is_alive(self) -> bool:
-        """Whether it or one of its children is still there, as far as its host can be asked."""
-        return not self._gone.is_set()
-
-    def heartbeat(self) -> bytes:
-        """Return the last heartbeat that its host has sent."""
-        return self._heartbeat
-
-    def state(self) -> str:
-        """Return the letter that Linux has for its state, as its host has sent it."""
-        return self._state
-
-    def stacks(self) -> str:
-        """Return the stacks of its threads, or why they cannot be had."""
-        while not self.told_stacks.empty():  # an answer that came too late
-            self.told_stacks.get()
-        self._connection.ask_for_stacks(self._number)
-        try:
-            return self.told_stacks.get(timeout=2 * STACKS_SECONDS)
-        except queue.Empty:
-            return f"(no stacks: host {self._connection.host.name} does not answer)\n"
-
-    def show_signs(self, heartbeat: bytes, state: str) -> None:
-        """Note its last heartbeat, and the state of its process."""
-        self._heartbeat, self._state = heartbeat, state
-
-    def write(self, stream: str, data: bytes) -> None:
-        """Pass on what it wrote; waits while nobody reads it."""
-        view: Any = memoryview(data)
-        with contextlib.suppress(OSError):  # the launcher has let go of it
-            while view:
-                view = view[os.write(self._pipes[stream], view) :]
-
-    def ended(self, returncode: int) -> None:
-        """Note that it has ended, after all that it wrote itself."""
-        self.returncode = returncode
-        self._ended.set()
-
-    def is_gone(self) -> None:
-        """Note that its children have ended too, and close its pipes."""
-        with self._closing:
-            if not self._gone.is_set():
-                self._gone.set()
-                for fd in self._pipes.values():
-                    os.close(fd)
-
-    def lose(self, reason: str) -> None:
-        """Note that nobody will tell how it ended, unless that is known."""
-        if self.returncode is None:
-            self.lost = reason
-            self.ended(-signal.SIGKILL)
-        self.is_gone()

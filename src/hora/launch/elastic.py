@@ -87,7 +87,13 @@ class Generations:
         generation, failures = 0, list[str]()
         while True:
             hosts = self._enough_hosts(generation)
-            result = self._one(generation, hosts)
+            try:
+                result = self._one(generation, hosts)
+            except HoraError as error:
+                if self.job.stop.signal is not None or not self.site.lost(hosts):
+                    raise
+                self.job.on_notice(str(error))  # it went while the workers were about to start
+                continue
             if result.stopped_by is not None or result.timed_out or (result.status == 0 and not result.restarts):
                 return result
             cause = result.first_failure

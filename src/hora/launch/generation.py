@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from hora.errors import HoraError
@@ -58,6 +59,15 @@ class Site(Protocol):
     def remove(self, path: str) -> None:
         """Remove a directory on every host that is still reached."""
 
+    def write(self, host: Host, path: Path, data: bytes) -> None:
+        """Write a file on a host, and make its directory; raises HoraError where that is not possible."""
+
+    def read(self, host: Host, path: Path) -> bytes | None:
+        """Read a file of a host; None where there is none, HoraError where it cannot be read."""
+
+    def lost(self, hosts: Sequence[Host]) -> bool:
+        """Whether one of these hosts has been lost since it was reached."""
+
 
 def run_generation(
     site: Site, places: Sequence[Place], job: Job, env: Mapping[str, str] | None = None, *, elastic: bool = False
@@ -90,15 +100,24 @@ def run_generation(
         Guard() as guard,
         Supervision(guard, job, elastic=elastic) as supervision,
     ):
+        start = (env or {}).get("TORCHELASTIC_RESTART_COUNT", "0")
+        run_dir = job.env.get("HORA_RUN_DIR")
+        errand = None if job.errand is None or run_dir is None else Path(run_dir) / f"errand-{start}"
+        if job.errand is not None and errand is not None:
+            job.errand.bring(site, places, errand)
         for place in places:
             interface = inherited.get("GLOO_SOCKET_IFNAME") or meeting.interfaces.get(place.host.name)
             own = worker_environment(place, meeting.address, meeting.port, interface)
             variables = {**inherited, "HORA_SECRET": job.secret, **own}
             variables.update(site.host_environment(place, variables))
             variables.update({**(env or {}), **job.env, **job.worker_env(place.rank)})
-            if run_dir := variables.get("HORA_RUN_DIR"):
-                start = variables.get("TORCHELASTIC_RESTART_COUNT", "0")
+            if run_dir is not None:
                 variables["HORA_HEARTBEAT"] = f"{run_dir}/heartbeat-{start}-{place.rank}"
+            if errand is not None:
+                variables["HORA_ERRAND"] = str(errand)
             host = place.host.name if place.hosts > 1 else None
             supervision.start(job.command, variables, job.cwd, site.starter(place.host), host)
-        return supervision.see_through()
+        result = supervision.see_through()
+        if job.errand is not None and errand is not None and result.status == 0 and not result.restarts:
+            job.errand.fetch(site, places, errand)
+        return result

@@ -37,6 +37,8 @@ class Heartbeat:
         Seconds since that began.
     stacks
         How it is asked for its stacks, None if it cannot be.
+    ending
+        Its interpreter ends: this is the last one.
     """
 
     steps: int
@@ -48,6 +50,7 @@ class Heartbeat:
     waits_for: str | None = None
     waited: float = 0.0
     stacks: Stacks | None = None
+    ending: bool = False
 
 
 def read(data: bytes) -> Heartbeat | None:
@@ -65,6 +68,7 @@ def read(data: bytes) -> Heartbeat | None:
             waiting and waiting["for"],
             waiting["seconds"] if waiting else 0.0,
             stacks and Stacks(stacks["signal"], stacks["path"]),
+            bool(said.get("ending")),
         )
     except (ValueError, KeyError, TypeError):
         return None

@@ -7,12 +7,14 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from hora.launch.result import Line
 from hora.launch.stop import Stop
 
 if TYPE_CHECKING:
+    from hora.launch.generation import Site
+    from hora.launch.hosts import Place
     from hora.launch.watch import Watch
 
 
@@ -23,6 +25,19 @@ def ignore(_: object) -> None:
 def to_stderr(notice: str) -> None:
     """Print what the launcher has to say."""
     print(notice, file=sys.stderr)
+
+
+class Errand(Protocol):
+    """What is carried to the hosts of a job's workers, and back: generation after generation.
+
+    The workers find the directory in the variable HORA_ERRAND.
+    """
+
+    def bring(self, site: Site, places: Sequence[Place], directory: Path) -> None:
+        """Write what the workers need into a directory of each of their hosts, before they start."""
+
+    def fetch(self, site: Site, places: Sequence[Place], directory: Path) -> None:
+        """Read what they left there, after all of them have ended well."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +66,8 @@ class Job:
         Called several times a second while the workers run.
     watch
         What looks after the workers while they run.
+    errand
+        What is carried to their hosts and back; such a job has a directory of its own, HORA_RUN_DIR.
     secret
         What the workers sign with what they send each other pickled.
     """
@@ -66,4 +83,5 @@ class Job:
     stop: Stop = field(default_factory=Stop)
     on_tick: Callable[[], None] = lambda: None
     watch: Watch | None = None
+    errand: Errand | None = None
     secret: str = field(default_factory=lambda: secrets.token_hex(32))

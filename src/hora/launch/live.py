@@ -81,9 +81,9 @@ class Live:
             parts.append(f"{_number((samples - samples_then) / seconds)} samples/s")
         if seconds > 1.0 and steps > steps_then:
             parts.append(f"{_number((steps - steps_then) / seconds)} steps/s")
-        if self._losses:
+        parts.append(f"{len(vitals)} worker{'s' if len(vitals) > 1 else ''}")
+        if self._losses:  # last, as these are what a narrow terminal has no room for
             parts.append(self._losses)
-        parts.append(f"{len(vitals)} workers")
         return " · ".join(parts)
 
 
@@ -101,6 +101,8 @@ def _trouble(vital: Vital) -> str:
         return "is stopped"
     if vital.beat is None:
         return "has not begun"
+    if vital.beat.ending:
+        return "is ending"
     if vital.silent > SILENT_SECONDS / 2:
         return f"silent for {vital.silent:.0f} s"
     if vital.beat.waits_for and vital.beat.waited > _WAIT_SECONDS:

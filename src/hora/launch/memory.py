@@ -47,13 +47,16 @@ class OutOfMemory:
                 break
 
     def explain(self) -> str | None:
-        """Say whether the kernel killed a process since the last look, by which limit; None if it does not count."""
+        """Say of a process that SIGKILL ended whether the kernel did it, by which limit; None if it does not count.
+
+        Each kill that was counted explains one process.
+        """
         kills = None if self._counter is None else self._counter.read()
         if self._counter is None or kills is None:
             return None
         if kills <= self._kills:
             return "by somebody: the kernel counts no kill for want of memory"
-        self._kills = kills
+        self._kills += 1
         if not self._counter.limits:
             return "the kernel killed a process of this host meanwhile: out of memory"
         limit = min(map(_limit, self._counter.limits))

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from hora.launch import heartbeats, stacks
 from hora.launch.guard import Guard
+from hora.launch.memory import OutOfMemory
 
 
 class Process(Protocol):
@@ -40,6 +41,9 @@ class Process(Protocol):
     def wait(self, timeout: float | None = None) -> int:
         """Wait until it has ended; raises `subprocess.TimeoutExpired`."""
 
+    def begin(self) -> None:
+        """Let what it writes come: somebody reads it from now on."""
+
     def send_signal(self, number: int, /) -> None:
         """Send a signal to it alone."""
 
@@ -58,6 +62,9 @@ class Process(Protocol):
     def stacks(self) -> str:
         """Return the stacks of its threads, or why they cannot be had; takes some seconds at most."""
 
+    def why_killed(self, memory: OutOfMemory) -> str | None:
+        """Say why SIGKILL ended it, as far as known; `memory` tells it of a process of this host."""
+
 
 class GroupLeader:
     """What can be done with a process of this host that leads a process group."""
@@ -65,6 +72,9 @@ class GroupLeader:
     pid: int
     lost: str | None = None
     heartbeat_file: Path | None = None
+
+    def begin(self) -> None:
+        """Do nothing: what it writes waits in its pipes."""
 
     def heartbeat(self) -> bytes:
         """Return the last heartbeat that it wrote, empty if it has written none."""
@@ -81,6 +91,10 @@ class GroupLeader:
         """Return the stacks of its threads, or why they cannot be had."""
         beat = heartbeats.read(self.heartbeat())
         return stacks.take(self.pid, beat.stacks if beat else None)
+
+    def why_killed(self, memory: OutOfMemory) -> str | None:
+        """Say why SIGKILL ended it, as far as known."""
+        return memory.explain()
 
     def sweep(self, number: int) -> None:
         """Send a signal to it and all its children."""

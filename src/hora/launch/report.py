@@ -15,7 +15,6 @@ from typing import IO
 from rich.console import Console
 from rich.text import Text
 
-from hora.launch.memory import OutOfMemory
 from hora.launch.result import Line, RunResult, WorkerExit
 
 PROGRESS_SECONDS = 10.0
@@ -40,12 +39,9 @@ class Report:
         How many there are.
     stdout, stderr
         Where the workers' lines go. Notices and the box go to `stderr`.
-    memory
-        What tells of kills for want of memory, by default on this host from now on.
     """
 
-    def __init__(self, workers: int, stdout: IO[str], stderr: IO[str], memory: OutOfMemory | None = None) -> None:
-        self._memory = OutOfMemory() if memory is None else memory
+    def __init__(self, workers: int, stdout: IO[str], stderr: IO[str]) -> None:
         self._consoles = {"stdout": _console(stdout), "stderr": _console(stderr)}
         self._prefixes = {
             name: [_rendered(console, f"[{rank}]", _COLOURS[rank % len(_COLOURS)]) + " " for rank in range(workers)]
@@ -79,7 +75,7 @@ class Report:
     def status(self, lines: Sequence[str]) -> None:
         """Draw lines below the output, in place of those before; none takes them away."""
         console = self._consoles["stderr"]
-        cut = [line[: max(1, console.width - 1)] for line in lines]
+        cut = [_cut(line, max(1, console.width - 1)) for line in lines]
         if cut != self._status:
             self._status = cut
             self._draw(console)
@@ -107,10 +103,7 @@ class Report:
         if cause is None:
             return
         alone = len(result.exits) == 1
-        out_of_memory = self._memory.explain()  # at each failure, or it would explain a later generation's
-        killed_here = cause.signal == signal.SIGKILL and cause.host is None
-        how = _how(cause, out_of_memory if killed_here else None)
-        self._rule(f"{cause.who} failed{'' if alone else ' first'}: {how}{_after(steps.get(cause.rank))}")
+        self._rule(f"{cause.who} failed{'' if alone else ' first'}: {how(cause)}{_after(steps.get(cause.rank))}")
         console = self._consoles["stderr"]
         if cause.traceback:
             self._print(console, cause.traceback)
@@ -152,9 +145,17 @@ class Report:
             self._drawn, self._height = None, 0
 
 
-def _how(exit: WorkerExit, known: str | None = None) -> str:
+def _cut(line: str, width: int) -> str:
+    """Shorten a line that is too long by whole parts, where it has some."""
+    if len(line) <= width:
+        return line
+    whole = max(line.rfind(end, 0, width) for end in (" · ", ", "))
+    return line[: whole if whole > 0 else width - 1] + "…"
+
+
+def how(exit: WorkerExit) -> str:
     """How it ended, and why: what is known, else the usual reason for such a signal."""
-    guess = None if exit.lost else known or _GUESSES.get(exit.signal or 0)
+    guess = None if exit.lost else exit.because or _GUESSES.get(exit.signal or 0)
     return f"{exit.how} ({guess})" if guess else exit.how
 
 
@@ -172,7 +173,7 @@ def _fate(exit: WorkerExit, cause: WorkerExit) -> str:
         return f"stopped because worker {cause.rank} failed (it lost its connection)"
     if exit.last_line and exit.last_line == cause.last_line and exit.status == cause.status:
         return "failed as well, and said the same"
-    return f"failed as well: {exit.error or _how(exit)}"
+    return f"failed as well: {exit.error or how(exit)}"
 
 
 def _console(file: IO[str]) -> Console:

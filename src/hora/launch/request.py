@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from hora.errors import HoraError
 from hora.launch.cluster import Cluster
 from hora.launch.discovery import Discovery, Fixed, Script
-from hora.launch.elastic import Bounds
-from hora.launch.generation import Site
-from hora.launch.hosts import LOCAL, Host, parse_hosts, read_hostfile
+from hora.launch.elastic import Bounds, Generations
+from hora.launch.generation import Site, run_generation
+from hora.launch.hosts import LOCAL, Host, parse_hosts, places, read_hostfile
+from hora.launch.job import Job
 from hora.launch.launcher import Launcher
 from hora.launch.local import OneHost
+from hora.launch.result import RunResult
 from hora.launch.ssh import Ssh
 
 
@@ -88,6 +92,32 @@ class Stage:
     def hosts(self) -> Sequence[Host]:
         """The hosts that there are now."""
         return self.discovery.hosts()
+
+    def run(self, job: Job, on_result: Callable[[RunResult], None]) -> RunResult:
+        """Run a job to its end.
+
+        Parameters
+        ----------
+        job
+            What is run.
+        on_result
+            Called with the result of each generation that is not the last.
+
+        Raises
+        ------
+        HoraError
+            The command cannot be executed, or there were too few hosts for too long.
+        """
+        with TemporaryDirectory(prefix="hora-") as run_dir:
+            job = replace(job, env={"HORA_RUN_DIR": run_dir, **job.env})
+            if self.bounds is None:
+                return run_generation(self.site, places(self.hosts, self.workers), job)
+            commits = f"/dev/shm/hora-{os.getuid()}-{job.env['HORA_JOB']}"
+            job = replace(job, env={"HORA_COMMIT_DIR": commits, **job.env})
+            try:
+                return Generations(self.site, self.discovery, job, self.bounds, Path(run_dir), on_result).run()
+            finally:  # what the workers committed to memory
+                self.site.remove(commits)
 
 
 @contextmanager

@@ -71,6 +71,8 @@ class WorkerExit:
         Why it was given up, such as a host without a sign of life, or a stall that it caused; else None.
     restarts
         It asked for a new generation, which is no failure.
+    because
+        Why SIGKILL ended it, as its host's kernel tells; None where it does not.
     """
 
     rank: int
@@ -87,6 +89,7 @@ class WorkerExit:
     lost: str | None = None
     restarts: bool = False
     host: str | None = None
+    because: str | None = None
 
     @property
     def who(self) -> str:

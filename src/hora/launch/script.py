@@ -1,37 +1,19 @@
-"""`hora run SCRIPT ARGS…`: checks what was asked, runs the script as N workers, prints what comes of it."""
+"""`hora run SCRIPT ARGS…`: checks the script, and runs it as N workers."""
 
 from __future__ import annotations
 
-import errno
 import os
-import secrets
-import signal
 import sys
-import time
 import tokenize
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import replace
 from importlib.machinery import PathFinder
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from hora.errors import HoraError
-from hora.launch.elastic import Generations
+from hora.launch.attended import attend
 from hora.launch.environment import visible_gpus
-from hora.launch.generation import run_generation
-from hora.launch.hosts import places
-from hora.launch.job import Job
-from hora.launch.live import Live
-from hora.launch.logs import Logs, log_directory
-from hora.launch.outputs import Outputs
-from hora.launch.report import Report
-from hora.launch.request import Request, Stage, stage
-from hora.launch.result import Line, RunResult
-from hora.launch.signals import quit_asks, signals_request
-from hora.launch.stop import Stop
-from hora.launch.watch import Watch, patience
+from hora.launch.request import Request, Stage
 
 # What a script that trains on several workers names, itself or by way of what it reads from its environment.
 _RUNTIMES = (
@@ -64,10 +46,9 @@ def run_script(
     grace: float = 5.0,
     output: Path | None = None,
 ) -> int:
-    r"""Run a Python script as N workers, here or on other hosts, and print their output.
+    """Run a Python script as N workers, here or on other hosts, and print their output.
 
-    Ctrl-C, SIGTERM and a closed terminal end the workers; a second Ctrl-C kills them at once. SIGQUIT (Ctrl-\) prints
-    their stacks. Called in another thread than the main one, it leaves signals alone.
+    Signals mean what they mean to `hora.launch.attended.attend`.
 
     Parameters
     ----------
@@ -98,88 +79,33 @@ def run_script(
     HoraError
         There is no such script, it is not Python, there are fewer than 1 workers, or a host cannot be used.
     """
-    request = Request(workers=workers) if request is None else request
     asked = f"run {'-m ' if module else ''}{script}"
     if module:
         _check_module(script, asked)
     else:
         _check_file(Path(script), asked)
-    stop = Stop()
-    paths = [Path.cwd(), *([] if module else [Path(script)])]
-    try:
-        with signals_request(stop), stage(request, paths, _to_stderr) as where:
-            size = where.workers if where.bounds is None else where.bounds.most
-            report = Report(size, sys.stdout, sys.stderr)
-            _advise(script, module, where, size, report)
-            name = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(4)}"
-            with ExitStack() as stack:
-                logs = stack.enter_context(Logs(log_directory(name), report.notice))
-                keep: list[Logs | Outputs] = [logs]
-                if output is not None:
-                    keep.append(stack.enter_context(Outputs(output, size, report.notice)))
 
-                def on_line(line: Line) -> None:
-                    for kept in keep:
-                        kept.line(line)
-                    report.line(line)
-                    live.read(line)
+    def advise(where: Stage, workers: int, notice: Callable[[str], None]) -> None:
+        _advise(script, module, where, workers, notice)
 
-                def verdict(result: RunResult) -> None:
-                    for kept in keep:
-                        kept.verdict(result)
-                    report.verdict(result, logs.place, watch.steps)
-
-                live = Live(
-                    report.status if report.has_terminal and os.environ.get("HORA_LIVE") != "0" else None, report.notice
-                )
-                watch = Watch(patience({**os.environ, **(env or {})}), report.notice, live.show, logs.directory)
-                job = Job(
-                    [sys.executable, "-u", *(["-m"] if module else []), script, *args],
-                    {"HORA_JOB": name, **(env or {})},
-                    on_line=on_line,
-                    on_notice=report.notice,
-                    timeout=timeout,
-                    grace=grace,
-                    stop=stop,
-                    on_tick=report.tick,
-                    watch=watch,
-                )
-                with quit_asks(watch.ask_for_stacks):
-                    result = _run(where, job, verdict)
-                verdict(result)
-    except OSError as error:
-        if error.errno not in (errno.EPIPE, errno.EIO):
-            raise
-        _stop_printing()
-        return 128 + (signal.SIGPIPE if stop.signal is None else stop.signal)
-    return result.status
+    return attend(
+        [sys.executable, "-u", *(["-m"] if module else []), script, *args],
+        Request(workers=workers) if request is None else request,
+        [Path.cwd(), *([] if module else [Path(script)])],
+        env=env,
+        timeout=timeout,
+        grace=grace,
+        output=output,
+        advise=advise,
+    ).status
 
 
-def _run(where: Stage, job: Job, verdict: Callable[[RunResult], None]) -> RunResult:
-    """Run a job to its end."""
-    with TemporaryDirectory(prefix="hora-") as run_dir:
-        job = replace(job, env={"HORA_RUN_DIR": run_dir, **job.env})
-        if where.bounds is None:
-            return run_generation(where.site, places(where.hosts, where.workers), job)
-        commits = f"/dev/shm/hora-{os.getuid()}-{job.env['HORA_JOB']}"
-        job = replace(job, env={"HORA_COMMIT_DIR": commits, **job.env})
-        try:
-            return Generations(where.site, where.discovery, job, where.bounds, Path(run_dir), verdict).run()
-        finally:  # what the workers committed to memory
-            where.site.remove(commits)
-
-
-def _lives(report: Report) -> bool:
-    """Whether lines are drawn below the output."""
-    return report.has_terminal and os.environ.get("HORA_LIVE") != "0"
-
-
-def _advise(script: str, module: bool, where: Stage, workers: int, report: Report) -> None:
+def _advise(script: str, module: bool, where: Stage, workers: int, notice: Callable[[str], None]) -> None:
     """Say what looks like an oversight."""
     if len(where.hosts) == 1 and where.hosts[0].is_here and 0 < (gpus := _visible_gpus()) < workers:
-        report.notice(f"{workers} workers share {gpus} GPU{'s' if gpus > 1 else ''}")
+        notice(f"{workers} workers share {gpus} GPU{'s' if gpus > 1 else ''}")
     if workers > 1 and not module and not _speaks_of_workers(Path(script)):
-        report.notice(
+        notice(
             f"{script} names no other workers; unless a module of its does, each trains alone on all the data. "
             f"Convert it: hora convert {script} -o CONVERTED.py"
         )
@@ -223,15 +149,3 @@ def _visible_gpus() -> int:
     known = Path("/proc/driver/nvidia/gpus")
     here = len(list(known.iterdir())) if known.is_dir() else 0
     return visible_gpus(here, os.environ.get("CUDA_VISIBLE_DEVICES"))
-
-
-def _to_stderr(notice: str) -> None:
-    print(f"hora: {notice}", file=sys.stderr)
-
-
-def _stop_printing() -> None:
-    """Point this process's output nowhere: its reader has gone, and flushing at exit would fail again."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    for stream in (sys.stdout, sys.stderr):
-        os.dup2(nowhere, stream.fileno())
-    os.close(nowhere)

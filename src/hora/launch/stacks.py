@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-import subprocess
 import sys
 import time
 from contextlib import suppress
 from pathlib import Path
 
 from hora.launch.heartbeats import Stacks
+from hora.launch.spy import spy
 
 SECONDS = 5.0
 """How long a process may take to tell its stacks."""
@@ -34,25 +33,13 @@ def take(pid: int, stacks: Stacks | None) -> str:
         return f"(no stacks: the process {_STATES.get(state, 'is gone')})\n"
     if stacks is not None:
         with suppress(OSError):
-            return _ask(pid, stacks)
-    spy = shutil.which("py-spy", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
-    if spy is None:
-        return "(no stacks: the script does not call hvd.init(), and py-spy is not installed)\n"
-    try:
-        told = subprocess.run(
-            [spy, "dump", "--nonblocking", "--pid", str(pid)],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return f"(no stacks: py-spy: {error})\n"
-    return told.stdout or f"(no stacks: py-spy: {told.stderr.strip()})\n"
+            if told := _ask(pid, stacks):
+                return told
+    return spy(pid)
 
 
 def _ask(pid: int, stacks: Stacks) -> str:
-    """Send the signal; return what the process appends to its file."""
+    """Send the signal; return what the process appends to its file, nothing if it does not answer."""
     path = Path(stacks.path)
     before = size = path.stat().st_size
     os.kill(pid, stacks.signal)
@@ -63,7 +50,7 @@ def _ask(pid: int, stacks: Stacks) -> str:
         if before < grown == size:
             return path.read_bytes()[before:].decode("utf-8", "replace")
         size = grown
-    return f"(no stacks: no answer within {SECONDS:g} s)\n"
+    return ""
 
 
 _STATES = {"T": "is stopped (SIGSTOP)", "t": "is held by a debugger", "Z": "has ended"}

@@ -74,6 +74,8 @@ def _absence(vital: Vital) -> str:
         return f"{vital.who} is stopped (SIGSTOP or a debugger)"
     if vital.beat is None:
         return f"{vital.who} has not called hvd.init()"
+    if vital.beat.ending:
+        return f"{vital.who} is ending"
     if vital.silent > SILENT_SECONDS:
         return f"{vital.who} has given no sign of life for {vital.silent:.0f} s"
     return f"{vital.who} is not there: it waits for nobody, after {vital.beat.steps} steps"

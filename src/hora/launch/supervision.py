@@ -14,6 +14,7 @@ from hora.errors import HoraError
 from hora.launch.environment import seconds
 from hora.launch.guard import Guard
 from hora.launch.job import Job, ignore
+from hora.launch.memory import OutOfMemory
 from hora.launch.process import Starter
 from hora.launch.result import Line, RunResult, WorkerExit, ranks, signal_name
 from hora.launch.worker import Worker
@@ -65,6 +66,7 @@ class Supervision:
         self._patience = seconds("HORA_STRAGGLER_SECONDS", STRAGGLER_SECONDS)
         self._selector = selectors.DefaultSelector()
         self._started = time.monotonic()
+        self._memory = OutOfMemory()
         self._workers: list[Worker] = []
         self._ending: _Ending | None = None
         self._stopped_by: int | None = None
@@ -119,6 +121,8 @@ class Supervision:
         return RunResult(exits, cause, self._timed_out, self._stopped_by, self._now())
 
     def _loop(self) -> None:
+        for worker in self._running():
+            worker.begin()
         while self._running():
             self._read()
             self._on_tick()
@@ -145,7 +149,7 @@ class Supervision:
         now = self._now()
         if self._ending is None:
             self._show(worker.tick(now))
-        if worker.poll(now):
+        if worker.poll(now, self._memory):
             self._show(worker.drain(now))
             worker.sweep(signal.SIGTERM)  # the children that it leaves
         elif (

@@ -144,7 +144,7 @@ class Watch:
     def _look_for_silence(self, vitals: Sequence[Vital]) -> None:
         """Say once which process is frozen, or gives no sign of life, and when it is back."""
         for vital in vitals:
-            if vital.beat is None or vital.ended:
+            if vital.beat is None or vital.ended or (vital.beat.ending and not vital.frozen):
                 continue
             if vital.silent > SILENT_SECONDS and vital.rank not in self._silent:
                 self._silent.add(vital.rank)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from hora.launch.guard import Guard
 from hora.launch.lines import LineSplitter, Piece
+from hora.launch.memory import OutOfMemory
 from hora.launch.process import Starter
 from hora.launch.result import RESTART, Line, Stream, WorkerExit
 from hora.launch.tracebacks import TracebackHold, tells_lost_connection
@@ -125,12 +126,17 @@ class Worker:
         self.gone = False
         self._hold = TracebackHold()
         self._condemned: str | None = None
+        self._because: str | None = None
         self._last_words: deque[str] = deque(maxlen=_LAST_WORDS)
 
     @property
     def who(self) -> str:
         """Which worker in words, such as ``"worker 3 on b"``."""
         return f"worker {self.rank}" if self._host is None else f"worker {self.rank} on {self._host}"
+
+    def begin(self) -> None:
+        """Let what it writes come: it is read from now on."""
+        self._process.begin()
 
     def read(self, pipe: Pipe, now: float) -> list[Line] | None:
         """Read a chunk; return the lines to show now, None if there was nothing to read."""
@@ -167,11 +173,14 @@ class Worker:
         )
         return self._shown(self._hold.let_go() if survived else self._hold.doubtful())
 
-    def poll(self, now: float) -> bool:
-        """Look whether it has ended since the last look."""
+    def poll(self, now: float, memory: OutOfMemory) -> bool:
+        """Look whether it has ended since the last look; `memory` tells why this host killed it."""
         if self.ended_at is not None or self._process.poll() is None:
             return False
         self.ended_at = now
+        by_itself = self.stopped_at is None and self._condemned is None and self._process.lost is None
+        if by_itself and self._process.returncode == -signal.SIGKILL:
+            self._because = self._process.why_killed(memory)
         return True
 
     def ask(self, number: int, now: float) -> None:
@@ -245,6 +254,7 @@ class Worker:
             lost=self._process.lost or (self._condemned if code else None),
             restarts=restarts,
             host=self._host,
+            because=self._because,
         )
 
     def _lines(self, stream: Stream, pieces: Iterable[Piece], now: float) -> list[Line]:

@@ -89,8 +89,8 @@ class Bucket:
         self._allocate()
 
     def __str__(self) -> str:
-        more = len(self._names) - 6
-        return f"reducing the gradients of {', '.join(self._names[:6])}" + (f" and {more} more" if more > 0 else "")
+        more = len(self._names) - 3
+        return f"reducing the gradients of {', '.join(self._names[:3])}" + (f" and {more} more" if more > 0 else "")
 
     def launch(self, group: dist.ProcessGroup, prescale: float, compression: type[Compressor]) -> dist.Work:
         """Take the gradients in, and start to sum the bucket over the workers, times `prescale`; return what runs."""

@@ -45,6 +45,11 @@ def part(store: Store, rank: int, size: int) -> None:
         Who says goodbye, and how many do.
     """
     say_goodbye(store, rank, size)
+    unregister()
+
+
+def unregister() -> None:
+    """Unregister the process groups; they are destroyed once they have been idle for a while."""
     now = time.monotonic()
     _left[:] = [(since, groups) for since, groups in _left if now - since < _IDLE_SECONDS]
     _left.append((now, _groups.copy()))

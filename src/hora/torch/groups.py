@@ -23,6 +23,14 @@ def named_by_ranks() -> Iterator[None]:
         distributed_c10d._hash_ranks_to_str = before
 
 
+def count_anew() -> None:
+    """Let torch number the groups of all workers from 0 again.
+
+    It numbers an attempt to connect that has failed, too, which not every worker has come to.
+    """
+    distributed_c10d._world.group_count = 0
+
+
 def _name(ranks: Sequence[int]) -> str:
     """Name a group; who is in it has made all the earlier ones of the same ranks, so the count is alike."""
     own = f"hora_{'_'.join(map(str, ranks))}#"

@@ -7,6 +7,7 @@ written. The training loop only notes a few numbers here.
 
 from __future__ import annotations
 
+import atexit
 import faulthandler
 import json
 import os
@@ -36,6 +37,7 @@ _waited = 0.0
 _waits: dict[int, tuple[object, float]] = {}
 _data: dict[str, int | None] = {"samples": 0, "epoch": None, "batch": None, "batches": None}
 _thread: threading.Thread | None = None
+_ending = threading.Event()
 # What the stacks are written to, which must live as long as the process.
 _kept: list[IO[str]] = []
 
@@ -92,16 +94,27 @@ def start() -> None:
     stacks = _answer_for_stacks(Path(f"{path}.stacks"))
     _thread = threading.Thread(target=_beat, args=(Path(path), stacks), name="hora heartbeat", daemon=True)
     _thread.start()
+    atexit.register(_say_last)
 
 
 def _beat(path: Path, stacks: dict[str, Any] | None) -> None:
     """Write until the process ends, or the launcher's directory is gone."""
     beside = path.with_suffix(".new")
     while path.parent.is_dir():
+        ending = _ending.is_set()
         with suppress(OSError):  # the disk may be full
-            beside.write_text(json.dumps({"stacks": stacks, **state()}))
+            beside.write_text(json.dumps({"stacks": stacks, "ending": ending, **state()}))
             beside.replace(path)
-        time.sleep(SECONDS)
+        if ending:
+            break
+        _ending.wait(SECONDS)
+
+
+def _say_last() -> None:
+    """Have it written that no more will come: the interpreter ends, which on a busy machine takes its time."""
+    _ending.set()
+    if _thread is not None:
+        _thread.join(SECONDS)
 
 
 def state() -> dict[str, Any]:

@@ -121,7 +121,8 @@ class Span:
 
     def __init__(self, to: Recording, number: str, name: str, category: str, details: dict[str, object]) -> None:
         self._to = to
-        self._common = {"cat": category, "id": number, "tid": 0}
+        # An id of this process alone: a viewer shows what has another one beside the workers, not among what they do.
+        self._common = {"cat": category, "id2": {"local": number}, "tid": 0}
         self._names = [name]
         self._ended = threading.Lock()
         self._add("b", name, args=details)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import socket
 import time
@@ -14,6 +15,7 @@ import torch.distributed as dist
 from torch.distributed import PrefixStore, Store, TCPStore  # type: ignore[attr-defined]
 
 from hora.errors import HoraError
+from hora.torch.groups import count_anew
 
 _RANKS = (("RANK", "WORLD_SIZE"), ("LOCAL_RANK", "LOCAL_WORLD_SIZE"), ("GROUP_RANK", "GROUP_WORLD_SIZE"))
 _VARIABLES = (*(name for pair in _RANKS for name in pair), "MASTER_ADDR", "MASTER_PORT")
@@ -99,18 +101,7 @@ def open_store(place: Place) -> Store:
     if key not in _stores:
         served_by_launcher = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
         try:
-            serves = place.rank == 0 and not served_by_launcher
-            listening = _listen(place.address, place.port) if serves else None
-            _stores[key] = TCPStore(
-                place.address,
-                place.port,
-                place.size,
-                is_master=serves,
-                timeout=timeout(),
-                wait_for_workers=False,
-                multi_tenant=True,
-                master_listen_fd=None if listening is None else listening.detach(),
-            )
+            _stores[key] = _connect(place, serves=place.rank == 0 and not served_by_launcher)
         except RuntimeError as error:
             raise HoraError(
                 "hvd.init()",
@@ -121,6 +112,26 @@ def open_store(place: Place) -> Store:
     store = _stores[key]
     _rounds[id(store)] = _rounds.get(id(store), 0) + 1
     return PrefixStore(f"hora/{attempt}/{_rounds[id(store)]}", store)
+
+
+def _connect(place: Place, *, serves: bool) -> TCPStore:
+    """Connect to the store of all workers; worker 0 serves it."""
+    listening = _listen(place.address, place.port) if serves else None
+    store = functools.partial(
+        TCPStore,
+        place.address,
+        place.port,
+        place.size,
+        is_master=serves,
+        timeout=timeout(),
+        wait_for_workers=False,
+        multi_tenant=True,
+        master_listen_fd=None if listening is None else listening.detach(),
+    )
+    try:
+        return store(use_libuv=not torch.__version__.startswith("2.6."))
+    except NotImplementedError:  # as 2.6 has it: the newer of torch's two ways to serve takes no socket that listens
+        return store(use_libuv=False)
 
 
 def _listen(address: str, port: int) -> socket.socket | None:
@@ -200,6 +211,7 @@ def connect(store: Store, place: Place) -> dist.ProcessGroup:
     HoraError
         The workers cannot reach each other.
     """
+    count_anew()
     try:
         dist.init_process_group(_engine(), store=store, rank=place.rank, world_size=place.size, timeout=timeout())
     except RuntimeError as error:

@@ -113,7 +113,11 @@ def _join() -> World:
         hosts = meet(store, place)
         group = farewell.remember(connect(store, place))
     among_hosts = across(hosts, place.rank, place.local_rank)
-    return _world((place.rank, place.size, place.local_rank, place.local_size, *among_hosts), group, store)
+    try:
+        return _world((place.rank, place.size, place.local_rank, place.local_size, *among_hosts), group, store)
+    except BaseException:
+        farewell.unregister()  # the next attempt would take the group for the script's own
+        raise
 
 
 def _borrow() -> World:

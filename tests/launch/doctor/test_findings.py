@@ -78,8 +78,8 @@ def test_gpus_that_are_too_few_or_hidden_or_unknown_to_torch():
         "4 workers for 2 GPUs"
     ]
     hidden = replace(WELL, gpus=(H100,) * 4, variables={"CUDA_VISIBLE_DEVICES": ""})
-    told = [finding.found for finding in judge([Patient("a", hidden, 4)], LINKS)]
-    assert told == ["there are GPUs, and torch sees none", "CUDA_VISIBLE_DEVICES='' hides all 4 GPUs"]
+    told = {finding.found for finding in judge([Patient("a", hidden, 4)], LINKS)}
+    assert told == {"there are GPUs, and torch sees none", "CUDA_VISIBLE_DEVICES='' hides all 4 GPUs"}
 
 
 def pair(links, **of_b):

@@ -78,7 +78,7 @@ def judge(patients: Sequence[Patient], links: Links | None) -> list[Finding]:
         found += _of_links(patients, links)
     elif several:
         found += [finding for patient in patients for finding in _interface(patient)]
-    return sorted(found, key=lambda finding: finding.level)
+    return found
 
 
 def _torch(patient: Patient) -> Iterator[Finding]:
