@@ -5,16 +5,25 @@ from __future__ import annotations
 import re
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
 from hora.launch import local
 from hora.launch.result import RunResult
 from hora.launch.stop import Stop
-from hora.script.events import BatchLoaded, Event, OptimizerStepped, PassEnded, PassPlanned, Printed, RunEnded
+from hora.script.events import (
+    BatchLoaded,
+    Event,
+    FilesWritten,
+    OptimizerStepped,
+    PassEnded,
+    PassPlanned,
+    Printed,
+    RunEnded,
+)
 from hora.script.mirror import Mirror
 from hora.script.trace import read_trace
 from hora.verify.job import Job, PlannedPass, differences_path, stack_path, trace_path
@@ -47,6 +56,8 @@ class Run:
     result: RunResult
     lines: tuple[int | None, ...] = ()
     """For each worker the line of the script that it was at when it was asked to end, None where it was not."""
+    left: Mapping[str, Path] = field(default_factory=dict)
+    """What the script has left, by the paths that it would have had outside the mirror; kept of compared runs."""
 
     def of(self, kind: type[_E], rank: int = 0) -> Iterator[_E]:
         """The events of one kind that a worker saw, in order."""
@@ -201,8 +212,11 @@ class Runner:
             on_notice=_unheard,
             start=lambda command, env, *rest: self._zygotes[env["RANK"] != "0"].start(command, env, *rest),
         )
+        run = _read(here, workers, result, staged)
+        if records or compares:
+            run = replace(run, left=_kept(run, mirror.root, here / "left"))
         shutil.rmtree(mirror.root, ignore_errors=True)
-        return _read(here, workers, result, staged)
+        return run
 
 
 def _unheard(notice: str) -> None:
@@ -214,6 +228,17 @@ def _read(here: Path, workers: int, result: RunResult, staged: Path) -> Run:
     events = tuple(read_trace(trace_path(here, rank)) for rank in ranks)
     differences = tuple(read_differences(differences_path(here, rank)) for rank in ranks)
     return Run(workers, events, differences, result, tuple(_line(stack_path(here, rank), staged) for rank in ranks))
+
+
+def _kept(run: Run, mirror: Path, place: Path) -> dict[str, Path]:
+    """Move what the workers have left out of their mirror."""
+    place.mkdir()
+    left: dict[str, Path] = {}
+    for path in (path for rank in range(run.workers) for files in run.of(FilesWritten, rank) for path in files.paths):
+        origin, kept = Path(f"{mirror}{path}"), place / f"{len(left)}{Path(path).suffix}"
+        if path not in left and origin.is_file():
+            left[path] = origin.rename(kept)
+    return left
 
 
 def _line(stack: Path, staged: Path) -> int | None:
