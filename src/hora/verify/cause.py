@@ -16,6 +16,7 @@ _ADVICE = {
     "HR201": "Deal the training loader: loader = hvd.deal(loader)",
     "HR202": "Reshuffle in each epoch: sampler.set_epoch(epoch), or deal the loader with hvd.deal",
     "HR203": "Count each evaluated sample once: deal the loader with hvd.deal, which pads nothing",
+    "HR204": "Let each worker have its share of the stream: loader = hvd.deal(loader)",
     "HR206": "Weigh the loss by the worker's share: (loss * loader.weight).backward()",
     "HR301": "Wrap each optimizer that steps: optimizer = hvd.DistributedOptimizer(optimizer)",
     "HR302": "Start all workers alike: hvd.broadcast_parameters(model.state_dict(), root_rank=0)",

@@ -82,7 +82,7 @@ def _arrays(path: Path) -> Any:
 
 
 def _safetensors(path: Path) -> Any:
-    from safetensors.torch import load_file
+    from safetensors.torch import load_file  # type: ignore[import-not-found, unused-ignore]
 
     return load_file(path)
 
@@ -121,7 +121,8 @@ def _tensor(value: Any) -> torch.Tensor | None:
     """Give a tensor, an array, a number or a row of numbers as a tensor."""
     if isinstance(value, torch.Tensor):
         value = value.detach()
-        return value.to_dense() if value.layout is not torch.strided else value
+        strided: torch.Tensor = value.to_dense() if value.layout is not torch.strided else value
+        return strided
     number = (bool, int, float)
     if isinstance(value, (list, tuple)) and len(value) >= _ROW and all(isinstance(item, number) for item in value):
         return torch.tensor(value, dtype=torch.float64)

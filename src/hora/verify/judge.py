@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from hora.script.augmentation import DATA
-from hora.verify import agreement, cause, coverage, files, printed
+from hora.verify import agreement, cause, coverage, files, printed, streams
 from hora.verify import evidence as in_full
 from hora.verify.evidence import Evidence, worst
 from hora.verify.floor import Floor
@@ -55,7 +55,8 @@ def judge(evidence: Evidence, *, next_command: str) -> Verification:
         by_tensor=in_full.by_tensor(evidence, floor),
         coverage=in_full.coverage(evidence),
     )
-    found, unknown = next(_findings(evidence, floor), None), ()
+    unknown: tuple[str, ...] = ()
+    found = next(_findings(evidence, floor), None)
     if found is None:
         found, unknown = files.compared(evidence)
     if found is not None:
@@ -86,7 +87,7 @@ def judge(evidence: Evidence, *, next_command: str) -> Verification:
 def _findings(evidence: Evidence, floor: Floor) -> Iterator[Finding]:
     """All that differs, causes before effects."""
     reference, free, replayed = evidence.reference, evidence.free, evidence.replayed
-    yield from _some(coverage.first_difference(reference, free))
+    yield from _some(coverage.first_difference(reference, free, evidence.plain))
     yield from _some(coverage.replay_difference(reference, replayed))
     yield from _some(agreement.unequal_start(free))
     yield from _some(_failure(free, "as it is"))
@@ -112,6 +113,9 @@ def _remarks(evidence: Evidence) -> tuple[str, ...]:
     gradients = [one.scale for one in evidence.differences if one.quantity == "gradient"]
     if gradients and not any(gradients):
         remarks = (*remarks, "every gradient is zero, on one worker as on several: nothing is trained")
+    if evidence.plain is not None and not streams.recognised(evidence.plain, evidence.free):
+        unknown = "the samples of the stream are other ones in each run: which worker reads which was not compared"
+        remarks = (*remarks, unknown)
     if not evidence.alike:
         remarks = (*remarks, "what is printed was not compared: one worker was given other arguments")
     return remarks

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,10 +20,12 @@ from hora.script.events import (
     Event,
     FilesWritten,
     OptimizerStepped,
+    PassBegan,
     PassEnded,
     PassPlanned,
     Printed,
     RunEnded,
+    Samples,
 )
 from hora.script.mirror import Mirror
 from hora.script.trace import read_trace
@@ -117,7 +120,19 @@ class Run:
         often = Counter(name for step in steps for name in {name for name, _ in step})
         together = {name for name, _ in steps[0] if 2 * often[name] >= len(steps)} if steps else set()
         training |= {key: None for step in steps for key in step if key[0] in together}
-        return tuple(planned[key] for key in training if key in planned)
+        return tuple(
+            (*key, self._handed(key) if key[0] in self.streams else planned[key][2])
+            for key in training
+            if key in planned
+        )
+
+    @cached_property
+    def streams(self) -> frozenset[str]:
+        """The loaders over streams."""
+        return frozenset(began.loader for began in self.of(PassBegan) if began.stream)
+
+    def _handed(self, key: tuple[str, int]) -> tuple[Samples, ...]:
+        return tuple(batch.samples for batch in self.of(BatchLoaded) if (batch.loader, batch.number) == key)
 
 
 class Runner:
@@ -166,6 +181,7 @@ class Runner:
         float64: bool = False,
         replay: Sequence[PlannedPass] = (),
         permutation: int | None = None,
+        uncut: Sequence[str] = (),
         by_steps: bool = False,
     ) -> Run:
         """Run `script` on `workers`; `free` lets it draw its own batches and dropout, from unequal random states."""
@@ -194,6 +210,7 @@ class Runner:
             digests=free,
             replay=tuple(replay),
             permutation=permutation,
+            uncut=tuple(uncut),
             joined=script.joined,
         )
         job.write(here / "job.json")
