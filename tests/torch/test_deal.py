@@ -340,7 +340,7 @@ class Stale(DataLoader):
     ("loader", "message"),
     [
         (lambda: DataLoader(Stream(), batch_size=None), "the loader of Stream has batch_size=None"),
-        (lambda: DataLoader(IterableWrapper(range(3)), batch_size=2), "IterableWrapperIterDataPipe is a data pipe"),
+        (lambda: DataLoader(IterableWrapper(range(3)), batch_size=2), "is a data pipe, which DataLoader shards"),
         (lambda: DataLoader(Numbers(3), batch_size=None), "the loader of Numbers has batch_size=None"),
         (
             lambda: DataLoader(Numbers(3), sampler=DistributedSampler(Numbers(3), num_replicas=2, rank=0)),

@@ -38,6 +38,18 @@ def test_a_stream_that_is_split_right(edited, workers):
     assert not result.remarks
 
 
+def test_a_stream_that_is_converted(edited):
+    result = verify(edited(STREAM), workers=3, steps=8)
+    assert result.verdict == "equivalent", result.why
+    assert not result.remarks
+
+
+@pytest.mark.slow
+def test_a_stream_that_is_converted_for_weak_scaling(edited):
+    result = verify(edited(STREAM), workers=2, steps=8, scaling="weak")
+    assert result.verdict == "equivalent", result.why
+
+
 def test_a_stream_that_every_worker_trains_on_in_full(edited):
     own = "islice(self.samples(), hvd.rank() * workers + own, None, hvd.size() * workers)"
     result = verify(STREAM, edited(BY_HAND, (own, "self.samples()")), workers=2, steps=8)
@@ -49,7 +61,8 @@ def test_a_stream_that_every_worker_trains_on_in_full(edited):
 @pytest.mark.parametrize(
     ("old", "new", "why"),
     [
-        ("range(66)", "range(66 - hvd.rank())", "1 of the 66 samples of pass 0 over IterableDataset reach no worker"),
+        ("range(66)", "range(66 - hvd.rank())", "is read 2 times on 2 workers, by workers 0, 1"),
+        ("12 // hvd.size()", "12 // hvd.size(), drop_last=True", "6 of the 66 samples of pass 0 over"),
         ("12 // hvd.size()", "12", "holds 24 samples on 2 workers, and 12 on one"),
         (" / count", " / (12 if count < 12 else count)", "in step"),
     ],

@@ -175,8 +175,10 @@ def _dealt_class(plain: type[DataLoader[Any]]) -> type[DataLoader[Any]]:
         def __len__(self) -> int:
             sampler: DealtBatchSampler = self.batch_sampler
             batches: int = super().__len__()
-            weak = isinstance(sampler, StreamSampler) and isinstance(sampler.batches, Joined)
-            return -(-batches // sampler.batches.count) if weak else batches
+            # A plain loader counts the batches of a stream by its dataset, and not by its batch sampler.
+            if isinstance(sampler, StreamSampler) and isinstance(sampler.batches, Joined):
+                return -(-batches // sampler.batches.count)
+            return batches
 
         def __iter__(self) -> _DealtIterator | StreamIterator:
             sampler: DealtBatchSampler = self.batch_sampler
