@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from hora.errors import HoraError
 from hora.verify import verify
 
 SCRIPTS = Path(__file__).parent / "scripts"
@@ -46,7 +47,11 @@ def test_a_stream_that_is_converted(edited):
 
 @pytest.mark.slow
 def test_a_stream_that_is_converted_for_weak_scaling(edited):
-    result = verify(edited(STREAM), workers=2, steps=8, scaling="weak")
+    with pytest.raises(HoraError, match="how long one is the stream does not say"):
+        verify(edited(STREAM), workers=2, steps=8, scaling="weak")
+    length = "class Lines(IterableDataset):\n    def __len__(self):\n        return 66\n\n"
+    counted = edited(STREAM, ("class Lines(IterableDataset):\n", length))
+    result = verify(counted, workers=2, steps=8, scaling="weak")
     assert result.verdict == "equivalent", result.why
 
 

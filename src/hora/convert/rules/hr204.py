@@ -51,11 +51,21 @@ def detect(program: Program) -> list[Finding]:
         elif unseeded is not None:
             message = f"{unseeded} in the stream gives each worker something else, so that no batch can be cut"
             findings.append(program.finding(CODE, loader.site, message, None))
+        elif program.weak and any(not _has_length(cls) for cls in streams):
+            message = "the warm-up of weak scaling lasts epochs, and how long one is the stream does not say (__len__)"
+            findings.append(program.finding(CODE, loader.site, message, None))
         elif streams and loader not in program.dealt:
             found = wrap(program, loader, f"{program.runtime}.deal", scaling(program))
             message = "its stream is trained on by every worker in full; dealt, each still reads all of it"
             findings.append(program.finding(CODE, loader.site, message, None if found is None else found[1]))
     return findings
+
+
+def _has_length(cls: Class) -> bool:
+    """Whether the samples of a stream are counted beforehand."""
+    return any(
+        isinstance(node, ast.FunctionDef) and node.name == "__len__" for one in cls.lineage for node in one.node.body
+    )
 
 
 def _unseeded(program: Program, cls: Class) -> str | None:
