@@ -23,6 +23,7 @@ def assert_equivalent(
     *,
     workers: int = 2,
     args: Sequence[str] = (),
+    scaling: str = "strong",
     steps: int = 20,
     seed: int = 0,
     timeout: float = 600.0,
@@ -33,7 +34,7 @@ def assert_equivalent(
     ----------
     script, converted
         The original and its conversion; without one, `script` is converted for the comparison.
-    workers, args, steps, seed, timeout
+    workers, args, scaling, steps, seed, timeout
         As in `hora.verify.verify`.
 
     Returns
@@ -46,18 +47,20 @@ def assert_equivalent(
     AssertionError
         It does not, or that cannot be told; the message says why and what to do.
     HoraError
-        A file is not there, is no Python script, or cannot be converted.
+        A file is not there, is no Python script, or cannot be converted; or there is no such scaling.
     """
     result = verify(
         Path(script),
         None if converted is None else Path(converted),
         workers=workers,
         args=args,
+        scaling=scaling,
         steps=steps,
         seed=seed,
         timeout=timeout,
     )
     if result.verdict != "equivalent":
         answer = result.verdict.replace("-", " ").upper()
-        raise AssertionError(f"{script} with {workers} workers: {answer}: {result.why}. {result.next}")
+        how = f"{workers} workers" + (", weak scaling" if scaling == "weak" else "")
+        raise AssertionError(f"{script} with {how}: {answer}: {result.why}. {result.next}")
     return result

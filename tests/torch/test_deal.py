@@ -21,6 +21,7 @@ from torch.utils.data import (
     SubsetRandomSampler,
     WeightedRandomSampler,
 )
+from torch.utils.data.datapipes.iter import IterableWrapper
 from torch.utils.data.distributed import DistributedSampler
 
 import hora.torch as hvd
@@ -338,7 +339,8 @@ class Stale(DataLoader):
 @pytest.mark.parametrize(
     ("loader", "message"),
     [
-        (lambda: DataLoader(Stream(), batch_size=2), "Stream is an IterableDataset"),
+        (lambda: DataLoader(Stream(), batch_size=None), "the loader of Stream has batch_size=None"),
+        (lambda: DataLoader(IterableWrapper(range(3)), batch_size=2), "is a data pipe, which DataLoader shards"),
         (lambda: DataLoader(Numbers(3), batch_size=None), "the loader of Numbers has batch_size=None"),
         (
             lambda: DataLoader(Numbers(3), sampler=DistributedSampler(Numbers(3), num_replicas=2, rank=0)),

@@ -11,6 +11,7 @@ from hora.verify.verify import verify_each
 
 FIXTURES = Path(__file__).parents[1] / "convert" / "fixtures"
 CASES = (
+    "HR204/shuffled",
     "HR206/one_by_one",
     "HR206/sum_and_mean",
     "HR207/first_of_the_whole",

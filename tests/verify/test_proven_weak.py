@@ -6,6 +6,7 @@ import pytest
 
 from hora.convert import convert
 from hora.errors import HoraError
+from hora.testing import assert_equivalent
 from hora.verify import verify
 
 SCRIPTS = Path(__file__).parent / "scripts"
@@ -47,6 +48,17 @@ def test_examples_are_equivalent(tmp_path, monkeypatch, example, workers):
     result = verify(EXAMPLES / example, workers=workers, scaling="weak", args=["--quick"], steps=6)
     assert result.verdict == "equivalent", result.why
     assert "--scaling weak" in result.next
+
+
+def test_the_assertion_takes_the_scaling(converted):
+    assert assert_equivalent(TINY, converted(), workers=2, scaling="weak", steps=6).joined == 2
+    with pytest.raises(AssertionError, match=r"with 2 workers, weak scaling: NOT EQUIVALENT: the learning rate of"):
+        assert_equivalent(TINY, converted(rate=(" * hvd.size()", " * 1")), scaling="weak", steps=6)
+
+
+def test_the_assertion_names_a_scaling_that_is_not_there():
+    with pytest.raises(HoraError, match="there is no such scaling"):
+        assert_equivalent(TINY, scaling="huge")
 
 
 def test_a_rate_that_is_neither_scaled_nor_warmed_up_is_found(converted):

@@ -14,11 +14,16 @@ Samples = tuple[int, ...]
 
 @dataclass(frozen=True)
 class PassBegan:
-    """A DataLoader is walked; `dealt` tells that the runtime cuts its batches for the workers."""
+    """A DataLoader is walked; `dealt` tells that the runtime cuts its batches for the workers.
+
+    The samples of a `stream`, an IterableDataset, have no indices: they are numbered by what they hold, and its batches
+    are not planned but come as they are loaded.
+    """
 
     loader: str
     number: int
     dealt: bool
+    stream: bool = False
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,27 @@ class BatchLoaded:
     number: int
     index: int
     samples: Samples
+
+
+@dataclass(frozen=True)
+class BatchCut:
+    """The script computes from some of its batch's rows alone: from these, which it has not used before."""
+
+    loader: str
+    number: int
+    index: int
+    rows: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class StreamRead:
+    """A pass over a stream was read: its `batches` and `samples` before it was shortened, and whether they are all."""
+
+    loader: str
+    number: int
+    batches: int
+    samples: Samples
+    ended: bool
 
 
 @dataclass(frozen=True)
@@ -141,6 +167,8 @@ Event = (
     PassBegan
     | PassPlanned
     | BatchLoaded
+    | BatchCut
+    | StreamRead
     | BatchDrew
     | PassEnded
     | BackwardRan

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from hora.script.events import Samples
 
@@ -18,10 +19,16 @@ class Replay:
         For each pass, ``(loader, number)``, its global batches as dataset indices.
     permutation
         Seed of a permutation *within* each batch; None keeps the order.
+    samples
+        Where the samples of streams are that `Knobs.keep_samples` has kept.
+    uncut
+        Loaders whose batches every worker is given whole, as its script cuts them itself.
     """
 
     batches: Mapping[tuple[str, int], tuple[Samples, ...]]
     permutation: int | None = None
+    samples: Path | None = None
+    uncut: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -40,6 +47,8 @@ class Knobs:
         State that all generators of random numbers have when the script starts.
     replay
         Global batches to hand out instead of the script's own.
+    keep_samples
+        Where to keep the samples that loaders over streams hand out, so that they can be handed out again.
     joined
         The one worker trains on so many batches at once, as so many workers do under weak scaling; 1 leaves it alone.
     neutralise
@@ -56,6 +65,7 @@ class Knobs:
     seed: int
     by_steps: bool = False
     replay: Replay = field(default_factory=lambda: Replay({}))
+    keep_samples: Path | None = None
     joined: int = 1
     neutralise: bool = False
     float64: bool = False

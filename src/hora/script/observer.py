@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader
 import hora.torch
 from hora.script.augmentation import drawn_per_sample
 from hora.script.batchnorm import synchronised_batch_norm
+from hora.script.cutting import Cuts
 from hora.script.digest import digest
 from hora.script.events import BackwardRan, BatchLoaded, Event, OptimizerBegan, OptimizerStepped, Printed, RunEnded
 from hora.script.joined import joined_batches
@@ -57,6 +58,7 @@ class Observer:
         self._steps = 0
         self._about_to_step: torch.optim.Optimizer | None = None
         self._neutralised: dict[str, None] = {}
+        self._cuts = Cuts(self._passes, emit) if size > 1 else None
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -73,6 +75,9 @@ class Observer:
             draws = Draws(lambda: self._passes.batch, self._knobs.neutralise, self._emit, self._note_neutralised)
             patches.enter_context(TorchDraws(draws))
             patches.enter_context(numpy_draws(draws))
+            if self._cuts is not None:
+                patches.enter_context(self._cuts)
+                self._passes.handed = self._cuts.begin
             patches.enter_context(self._singles.watching())
             if self._knobs.neutralise:
                 patches.enter_context(without_dropout(self._note_neutralised))

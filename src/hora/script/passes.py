@@ -4,7 +4,7 @@ Two places are wrapped. The *outer* one, what the loader really fetches, tells t
 The *inner* one, the script's own batch sampler below the runtime's dealing, is where a pass is shortened and where
 recorded global batches are put in place of drawn ones, so that the dealing itself stays part of what is observed. A
 loader that the runtime does not deal has both in the same place; in a replay its batches are then cut here, whatever
-its script does to shard them.
+its script does to shard them. Loaders over streams, which have no sampler, are a subject of their own (`streams`).
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from hora.script.knobs import Knobs
 from hora.script.latent import Batch
 from hora.script.precision import in_float64
 from hora.script.randomness import seed_everything
+from hora.script.streams import StreamWalk
 from hora.torch.slices import DealtBatchSampler
 
 # A sampler that draws more samples than this in one pass is taken for endless and not walked to its end.
@@ -36,7 +37,7 @@ class StopRun(BaseException):
 
 
 @dataclass
-class _Walked:
+class Walked:
     """A loader that was walked at least once.
 
     `planned` holds the global batches of its pass, `handed` queues this worker's samples that are drawn but not loaded.
@@ -52,8 +53,8 @@ class Passes:
     """The passes over all DataLoaders of a run, on worker `rank` of `size`."""
 
     def __init__(self, knobs: Knobs, rank: int, size: int, emit: Callable[[Event], None]) -> None:
-        self._knobs, self._rank, self._size, self._emit = knobs, rank, size, emit
-        self._walked: weakref.WeakKeyDictionary[DataLoader[Any], _Walked] = weakref.WeakKeyDictionary()
+        self.knobs, self._rank, self._size, self.emit = knobs, rank, size, emit
+        self._walked: weakref.WeakKeyDictionary[DataLoader[Any], Walked] = weakref.WeakKeyDictionary()
         self._same_name: Counter[str] = Counter()
         self._training: set[str] = set()
         self._last_loaded: str | None = None
@@ -61,6 +62,8 @@ class Passes:
         self.remarks: dict[str, None] = {}
         self.float64 = knobs.float64
         self.batch: Batch | None = None
+        self.handed: Callable[[Any], None] = lambda _: None
+        """Told of each batch that the script is handed and the runtime has not cut."""
 
     @property
     def training(self) -> bool:
@@ -75,19 +78,25 @@ class Passes:
 
     def length(self, own: int) -> int:
         """Tell how many batches a pass of `own` batches has under observation."""
-        return own if self._knobs.by_steps else min(own, self._knobs.pass_length)
+        return own if self.knobs.by_steps else min(own, self.knobs.pass_length)
 
     def walk(self, loader: DataLoader[Any], original: Callable[[DataLoader[Any]], Iterator[Any]]) -> Iterator[Any]:
         """Begin a pass over `loader`, whose own `__iter__` is `original`."""
         walked = self._walked.get(loader)
         if walked is None:
-            walked = self._walked[loader] = _Walked(self._name(loader))
+            walked = self._walked[loader] = Walked(self._name(loader))
         walked.number += 1
         walked.handed = deque()
         source = loader.batch_sampler
         dealt = isinstance(source, DealtBatchSampler)
-        self._emit(PassBegan(walked.name, walked.number, dealt))
-        if source is None or isinstance(loader.dataset, IterableDataset):
+        stream = isinstance(loader.dataset, IterableDataset) and source is not None
+        self.emit(PassBegan(walked.name, walked.number, dealt, stream))
+        if stream:
+            replay = self.knobs.replay
+            replayed = replay.samples is not None and (walked.name, walked.number) in replay.batches
+            walked.planned = ()
+            return StreamWalk(loader, original, walked, self, replayed)
+        if source is None:
             self.remarks[f"{walked.name} gives its samples no numbers: its batches are not followed"] = None
             return original(loader)
         if isinstance(source, DealtBatchSampler):
@@ -96,7 +105,7 @@ class Passes:
             fetched: Iterable[Any] = source
         else:
             fetched = _Planned(source, self, walked, cut=True)
-        if self._knobs.neutralise and loader.num_workers and not isinstance(loader.worker_init_fn, SeededWorker):
+        if self.knobs.neutralise and loader.num_workers and not isinstance(loader.worker_init_fn, SeededWorker):
             loader.worker_init_fn = SeededWorker(loader.worker_init_fn)
         # The loader keeps its own sampler for whoever asks; only the iterator made here reads through the tap.
         loader.__dict__["batch_sampler"] = _Tap(fetched, walked)
@@ -104,47 +113,48 @@ class Passes:
             iterator = original(loader)
         finally:
             loader.__dict__["batch_sampler"] = source
-        return _Watched(iterator, walked, self)
+        return _Watched(iterator, walked, self, dealt)
 
-    def plan(self, walked: _Walked, own: Iterable[Any], cut: bool) -> Iterator[list[int]]:
+    def plan(self, walked: Walked, own: Iterable[Any], cut: bool) -> Iterator[list[int]]:
         """Yield the global batches of the pass that `walked` is in; `cut` them for this worker in a replay."""
-        recorded = self._knobs.replay.batches.get((walked.name, walked.number))
+        recorded = self.knobs.replay.batches.get((walked.name, walked.number))
         if recorded is None:
             batches, samples, distinct = self._drawn(own)
         else:
-            batches, samples = [self._permuted(batch) for batch in recorded], sum(map(len, recorded))
+            batches, samples = [self.permuted(batch) for batch in recorded], sum(map(len, recorded))
             distinct = len({sample for batch in batches for sample in batch})
         planned = tuple(map(tuple, batches))
         walked.planned = planned
-        self._emit(PassPlanned(walked.name, walked.number, planned, samples, repeats=distinct < samples))
+        self.emit(PassPlanned(walked.name, walked.number, planned, samples, repeats=distinct < samples))
         for batch in batches:
-            if recorded is None or not cut or self._size == 1:
-                yield batch
-            else:
-                yield (
-                    batch[len(batch) * self._rank // self._size : len(batch) * (self._rank + 1) // self._size]
-                    or batch[:1]
-                )
+            yield self.own_slice(walked, batch) if recorded is not None and cut else batch
 
-    def loaded(self, walked: _Walked, index: int) -> None:
+    def own_slice(self, walked: Walked, batch: list[int]) -> list[int]:
+        """Cut a recorded global batch for this worker, unless its script does."""
+        if self._size == 1 or walked.name in self.knobs.replay.uncut:
+            return batch
+        begin, end = (len(batch) * rank // self._size for rank in (self._rank, self._rank + 1))
+        return batch[begin:end] or batch[:1]
+
+    def loaded(self, walked: Walked, index: int) -> None:
         """Report that a batch reaches the script, and end the run when it has had enough of them."""
         if walked.name in self._training:
-            if self._training_batches >= self._knobs.steps and not self._knobs.by_steps:
+            if self._training_batches >= self.knobs.steps and not self.knobs.by_steps:
                 raise StopRun
             self._training_batches += 1
         self._last_loaded = walked.name
         own = walked.handed.popleft()
-        self.batch = Batch(self._knobs.seed, walked.name, walked.number, index, own, walked.planned[index])
-        if self._knobs.neutralise:
+        self.batch = Batch(self.knobs.seed, walked.name, walked.number, index, own, walked.planned[index])
+        if self.knobs.neutralise:
             # What a step draws for its global batch is then alike in every run, whatever its loaders drew before.
             seed_everything(zlib.crc32(self.batch.name.encode()))
-        self._emit(BatchLoaded(walked.name, walked.number, index, own))
+        self.emit(BatchLoaded(walked.name, walked.number, index, own))
 
-    def ended(self, walked: _Walked) -> None:
+    def ended(self, walked: Walked) -> None:
         """Report that a pass is over; what steps now steps on something else, unless it lags behind its loader."""
         if self._last_loaded == walked.name and walked.name not in self._training:
             self._last_loaded = None
-        self._emit(PassEnded(walked.name, walked.number))
+        self.emit(PassEnded(walked.name, walked.number))
 
     def _drawn(self, own: Iterable[Any]) -> tuple[list[list[int]], int, int]:
         """Draw a whole pass, as the script would for its random numbers too; shorten it.
@@ -155,7 +165,7 @@ class Passes:
         last: list[int] | None = None
         samples, distinct = 0, set[int]()
         for batch in own:
-            if last is not None and (self._knobs.by_steps or len(first) <= self._knobs.steps):
+            if last is not None and (self.knobs.by_steps or len(first) <= self.knobs.steps):
                 first.append(last)
             last = [int(sample) for sample in batch]
             samples += len(last)
@@ -164,28 +174,33 @@ class Passes:
                 # Its script counts on there being a next batch: no pass of it may end before the run does.
                 self.remarks[f"a pass draws more than {_ENDLESS:,} samples: taken for endless"] = None
                 return first, samples, len(distinct)
-        if not self._knobs.by_steps:
-            first = first[: self._knobs.pass_length - 1]
+        if not self.knobs.by_steps:
+            first = first[: self.knobs.pass_length - 1]
         return ([*first, last] if last is not None else []), samples, len(distinct)
 
     def _name(self, loader: DataLoader[Any]) -> str:
-        try:
-            length = str(len(loader.dataset))  # type: ignore[arg-type]
-        except TypeError:
-            length = "stream"
-        name = f"{type(loader.dataset).__name__}[{length}]"
+        if isinstance(loader.dataset, IterableDataset):
+            # A conversion by hand may give the stream another class, and count another number of samples in it.
+            name = "IterableDataset"
+        else:
+            try:
+                length = str(len(loader.dataset))  # type: ignore[arg-type]
+            except TypeError:
+                length = "?"
+            name = f"{type(loader.dataset).__name__}[{length}]"
         self._same_name[name] += 1
         return name if self._same_name[name] == 1 else f"{name}#{self._same_name[name]}"
 
-    def _permuted(self, batch: Samples) -> list[int]:
-        seed = self._knobs.replay.permutation
+    def permuted(self, batch: Samples) -> list[int]:
+        """Put a recorded batch into the order of the replay."""
+        seed = self.knobs.replay.permutation
         return list(batch) if seed is None else random.Random(f"{seed} {batch}").sample(batch, len(batch))
 
 
 class _Planned:
     """A batch sampler whose batches the observer decides; everything else is the script's own sampler's."""
 
-    def __init__(self, own: Iterable[Any], passes: Passes, walked: _Walked, *, cut: bool = False) -> None:
+    def __init__(self, own: Iterable[Any], passes: Passes, walked: Walked, *, cut: bool = False) -> None:
         self._own, self._passes, self._walked, self._cut = own, passes, walked, cut
 
     def __iter__(self) -> Iterator[list[int]]:
@@ -201,7 +216,7 @@ class _Planned:
 class _Tap:
     """A batch sampler that notes what it hands on."""
 
-    def __init__(self, source: Iterable[Any], walked: _Walked) -> None:
+    def __init__(self, source: Iterable[Any], walked: Walked) -> None:
         self._source, self._walked = source, walked
 
     def __iter__(self) -> Iterator[Any]:
@@ -221,8 +236,9 @@ class _Tap:
 class _Watched:
     """A DataLoader's iterator that reports each batch as the script receives it."""
 
-    def __init__(self, iterator: Iterator[Any], walked: _Walked, passes: Passes) -> None:
+    def __init__(self, iterator: Iterator[Any], walked: Walked, passes: Passes, dealt: bool) -> None:
         self._iterator, self._walked, self._passes, self._index = iterator, walked, passes, 0
+        self._dealt = dealt
 
     def __iter__(self) -> Iterator[Any]:
         return self
@@ -236,7 +252,10 @@ class _Watched:
             raise
         self._passes.loaded(self._walked, self._index)
         self._index += 1
-        return in_float64(batch) if self._passes.float64 else batch
+        batch = in_float64(batch) if self._passes.float64 else batch
+        if not self._dealt:
+            self._passes.handed(batch)
+        return batch
 
     def __len__(self) -> int:
         return len(self._iterator)  # type: ignore[arg-type]

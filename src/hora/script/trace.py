@@ -16,6 +16,8 @@ _TYPES: dict[str, type[Any]] = {
         events.PassBegan,
         events.PassPlanned,
         events.BatchLoaded,
+        events.BatchCut,
+        events.StreamRead,
         events.BatchDrew,
         events.PassEnded,
         events.BackwardRan,

@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 import torch
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader, IterableDataset, IterDataPipe
 from torch.utils.data.distributed import DistributedSampler
 
 from hora.errors import HoraError
@@ -25,6 +25,7 @@ from hora.torch.objects import broadcast_object
 from hora.torch.reducing import allreduce
 from hora.torch.slices import DealtBatchSampler, Joined, Walk
 from hora.torch.stream import derive, generator_states, peek_seeds, set_generator_states
+from hora.torch.streams import Slicing, StreamIterator, StreamSampler
 from hora.torch.wire import Sum
 from hora.torch.world import current
 
@@ -50,7 +51,9 @@ def deal(loader: DataLoader[Sample], *, evaluation: bool = False, scaling: str =
     Parameters
     ----------
     loader
-        A DataLoader over a map-style dataset, with any sampler.
+        A DataLoader over a map-style dataset, with any sampler, or over an IterableDataset. Such a stream is read by
+        each worker in full, N times in all, and must give the same samples in the same order on each: what it draws is
+        seeded alike, and a stream that differs all the same is a HoraError on all workers.
     evaluation
         What a worker gets of a global batch with fewer samples than workers. In training (False) one without samples
         borrows the global batch with weight 0, as every worker has to take each step; in evaluation it gets no batch.
@@ -66,8 +69,8 @@ def deal(loader: DataLoader[Sample], *, evaluation: bool = False, scaling: str =
     Raises
     ------
     HoraError
-        The loader cannot be dealt: its dataset is iterable, it makes no batches, or it is sharded already; or there is
-        no such scaling.
+        The loader cannot be dealt: it makes no batches, it is sharded already, or it is a data pipe, which shards
+        itself; or there is no such scaling.
     HorovodInternalError
         The workers' loaders differ in length.
     """
@@ -76,6 +79,9 @@ def deal(loader: DataLoader[Sample], *, evaluation: bool = False, scaling: str =
     _refuse(loader)
     if scaling not in ("strong", "weak"):
         raise HoraError(f"hvd.deal(scaling={scaling!r})", "there is no such scaling", 'Name "strong" or "weak"')
+    if scaling == "weak" and isinstance(loader.dataset, IterableDataset) and loader.drop_last:
+        found = "a stream whose last batch is dropped: how many batches in a row are left is known too late"
+        raise HoraError("hvd.deal(scaling='weak')", found, "Leave out drop_last, or deal for strong scaling")
     generators = generator_states(loader)
     agree(
         [
@@ -93,13 +99,18 @@ def deal(loader: DataLoader[Sample], *, evaluation: bool = False, scaling: str =
     dealt.__class__ = _dealt_class(plain)
     # DataLoader refuses to have its batch sampler replaced once it is made.
     batches = dealt.batch_sampler if scaling == "strong" else Joined(dealt.batch_sampler, current().size)
-    sampler = DealtBatchSampler(batches, seeds, evaluation=evaluation, loader=loader)
+    stream = isinstance(loader.dataset, IterableDataset)
+    kind = StreamSampler if stream else DealtBatchSampler
+    sampler = kind(batches, seeds, evaluation=evaluation, loader=loader)
     object.__setattr__(dealt, "batch_sampler", sampler)
     _dealt.append(weakref.ref(sampler, _dealt.remove))
     dealt._iterator = None
     # Batches are paired with their weights by their order.
     dealt.in_order = True
-    if dealt.generator is None:
+    if stream:
+        dealt.collate_fn = Slicing(dealt.collate_fn, current().rank, current().size, evaluation=evaluation)
+        dealt.generator = torch.Generator()
+    elif dealt.generator is None:
         # What loader workers seed their augmentation from: something else on each worker.
         dealt.generator = torch.Generator().manual_seed(derive(*seeds, current().rank))
     result: DataLoader[Sample] = dealt
@@ -161,12 +172,22 @@ def _dealt_class(plain: type[DataLoader[Any]]) -> type[DataLoader[Any]]:
                 own.register_hook(lambda grad: grad * size)  # type: ignore[no-untyped-call]
             return allgather(own)
 
-        def __iter__(self) -> _DealtIterator:
+        def __len__(self) -> int:
+            sampler: DealtBatchSampler = self.batch_sampler
+            batches: int = super().__len__()
+            # A plain loader counts the batches of a stream by its dataset, and not by its batch sampler.
+            if isinstance(sampler, StreamSampler) and isinstance(sampler.batches, Joined):
+                return -(-batches // sampler.batches.count)
+            return batches
+
+        def __iter__(self) -> _DealtIterator | StreamIterator:
             sampler: DealtBatchSampler = self.batch_sampler
             before = sampler.walk
             if sampler._loader.generator is None:
                 # A plain loader draws the seed of its workers here: what the script draws next stays what it was.
                 torch.empty((), dtype=torch.int64).random_()
+            if isinstance(sampler, StreamSampler):
+                return StreamIterator(self, super().__iter__)
             with sampler.one_epoch():
                 batches = super().__iter__()
             walker = _DealtIterator(self, batches, None if sampler.walk is before else sampler.walk, sampler._skip)
@@ -230,11 +251,11 @@ def _refuse(loader: object) -> None:
     if not isinstance(loader, DataLoader):
         raise HoraError(asked, f"{type(loader).__name__} is no DataLoader", "Deal the DataLoader itself")
     dataset = type(loader.dataset).__name__
-    if isinstance(loader.dataset, IterableDataset):
+    if isinstance(loader.dataset, IterDataPipe):
         raise HoraError(
             asked,
-            f"{dataset} is an IterableDataset, which has no sampler; it cannot be dealt yet",
-            "Split its stream by hvd.rank() and hvd.size() inside its __iter__",
+            f"{dataset} is a data pipe, which DataLoader shards over the workers itself",
+            "Leave out hvd.deal(), and give it a sharding_filter()",
         )
     if loader.batch_sampler is None:
         raise HoraError(

@@ -26,14 +26,14 @@ class Joined:
     """Joins batches in a row to one; the last may hold fewer."""
 
     def __init__(self, batches: Any, count: int) -> None:
-        self._batches, self._count = batches, count
+        self._batches, self.count = batches, count
 
     def __len__(self) -> int:
-        return -(-len(self._batches) // self._count)
+        return -(-len(self._batches) // self.count)
 
     def __iter__(self) -> Iterator[list[Any]]:
         batches = iter(self._batches)
-        while joined := [index for batch in islice(batches, self._count) for index in batch]:
+        while joined := [index for batch in islice(batches, self.count) for index in batch]:
             yield joined
 
 

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader, IterableDataset, Sampler
 
 
 def peek_seeds(deal: int) -> list[int]:
@@ -99,7 +99,7 @@ def set_generator_states(loader: DataLoader[Any], states: Sequence[Any]) -> None
 
 
 def _generators(loader: DataLoader[Any]) -> list[Any]:
-    """Find the generators: the loader's own, and those among the attributes of its samplers, however nested."""
+    """Find the generators: the loader's own, and those among the attributes of its samplers or its stream."""
     found: dict[int, Any] = {}
     visited: set[int] = set()
 
@@ -109,10 +109,12 @@ def _generators(loader: DataLoader[Any]) -> list[Any]:
         elif look_inside and id(thing) not in visited:
             visited.add(id(thing))
             for name, value in getattr(thing, "__dict__", {}).items():
-                visit(value, isinstance(value, Sampler) or name.endswith("sampler"))
+                visit(value, isinstance(value, (Sampler, IterableDataset)) or name.endswith("sampler"))
 
     visit(loader.generator, False)
     visit(loader.batch_sampler, True)
+    # A stream has no sampler: what shuffles it draws within.
+    visit(loader.dataset, isinstance(loader.dataset, IterableDataset))
     return list(found.values())
 
 

@@ -10,11 +10,13 @@ from hora.script.events import BatchLoaded, OptimizerStepped
 from hora.verify import agreement, coverage
 from hora.verify.evidence import Evidence
 from hora.verify.reference import TensorDifference
+from hora.verify.result import Quantity
 
 _ADVICE = {
     "HR201": "Deal the training loader: loader = hvd.deal(loader)",
     "HR202": "Reshuffle in each epoch: sampler.set_epoch(epoch), or deal the loader with hvd.deal",
     "HR203": "Count each evaluated sample once: deal the loader with hvd.deal, which pads nothing",
+    "HR204": "Let each worker have its share of the stream: loader = hvd.deal(loader)",
     "HR206": "Weigh the loss by the worker's share: (loss * loader.weight).backward()",
     "HR301": "Wrap each optimizer that steps: optimizer = hvd.DistributedOptimizer(optimizer)",
     "HR302": "Start all workers alike: hvd.broadcast_parameters(model.state_dict(), root_rank=0)",
@@ -24,7 +26,7 @@ _ADVICE = {
     "HR402": "Count epochs and schedules in global batches, as one worker does",
     "HR502": "Draw permutations from one random state on all workers: deal the loader with hvd.deal",
     "HR503": "Seed the noise of each worker for itself: torch.manual_seed(torch.initial_seed() + hvd.rank())",
-    "HR601": "Reduce the metric over the workers before it is printed: hvd.allreduce(total, op=hvd.Sum)",
+    "HR601": "Reduce the metric over the workers before it is printed or kept: hvd.allreduce(total, op=hvd.Sum)",
     "HR603": "Let worker 0 write: if hvd.rank() == 0",
 }
 
@@ -41,8 +43,13 @@ REFUTABLE = frozenset({"HR206"})
 _SAME = 1e-3
 
 
-def advice(code: str | None, *, weak: bool = False) -> str:
-    """What to do about a rule that explains a difference."""
+_SAVE_WHOLE = "Let the worker that saves save all that one worker does, and no wrapper: model.module.state_dict()"
+
+
+def advice(code: str | None, *, weak: bool = False, quantity: Quantity | None = None) -> str:
+    """What to do about a rule that explains a difference, or about what differs where no rule does."""
+    if code is None and quantity == "contents":
+        return _SAVE_WHOLE
     if weak and code in _ADVICE_IF_WEAK:
         return _ADVICE_IF_WEAK[code]
     return _ADVICE.get(code or "", "Look at what the script computes at that place, and hora convert --diff")

@@ -8,6 +8,7 @@ from copy import copy
 from dataclasses import replace
 from pathlib import Path
 
+from hora.verify import coverage
 from hora.verify.evidence import Evidence, worst
 from hora.verify.floor import Floor
 from hora.verify.judge import judge
@@ -43,6 +44,7 @@ class Runs:
         self._reference: dict[Precision, Run] = {}
         self._repeated: dict[Precision, tuple[tuple[Run, ...], bool]] = {}
         self._free: dict[tuple[int, bool], Future[Run]] = {}
+        self._plain: Run | None = None
         self.by_steps = False
         self.alike = one.args == several.args
         self.weak = one.joined > 1
@@ -107,16 +109,29 @@ class Runs:
         """Several workers on the same batches."""
         replay = self.reference(precision).training_passes()
         self._progress(f"{workers} workers on the same batches, and one on permuted ones for the noise floor")
-        return self._pool.submit(
-            self._runner.run,
-            f"{self._name}-replayed-{precision}-{workers}",
-            self._several,
-            workers,
-            compares=True,
-            float64=precision == "float64",
-            replay=replay,
-            by_steps=self.by_steps,
-        )
+        free, by_steps = self.free(workers), self.by_steps
+
+        def run() -> Run:
+            # The pool takes what is asked for in order: the free run is over, or under way in its other thread.
+            return self._runner.run(
+                f"{self._name}-replayed-{precision}-{workers}",
+                self._several,
+                workers,
+                compares=True,
+                float64=precision == "float64",
+                replay=replay,
+                uncut=tuple(coverage.cut_by_hand(free.result())),
+                by_steps=by_steps,
+            )
+
+        return self._pool.submit(run)
+
+    def plain(self) -> Run:
+        """One worker as several run free: in the script's own precision, with its own randomness."""
+        if self._plain is None:
+            self._progress("one worker, as it is: what its streams hold")
+            self._plain = self._runner.run("plain", self._one, 1, free=True, by_steps=self.by_steps)
+        return self._plain
 
     def free(self, workers: int) -> Future[Run]:
         """Several workers as they are."""
@@ -148,8 +163,18 @@ def _evidence(runs: Runs, precision: Precision, workers: int) -> Evidence | Veri
         return unusable
     replayed = runs.replayed(precision, workers)
     repeated, permuted = runs.repeated(precision)
-    free = runs.free(workers).result()
-    return Evidence(reference, repeated, permuted, free, replayed.result(), precision, alike=runs.alike, weak=runs.weak)
+    streams = any(loader in reference.streams for loader, _, _ in reference.training_passes())
+    return Evidence(
+        reference,
+        repeated,
+        permuted,
+        runs.free(workers).result(),
+        replayed.result(),
+        precision,
+        alike=runs.alike,
+        weak=runs.weak,
+        plain=runs.plain() if streams else None,
+    )
 
 
 def _mostly_noise(precision: Precision, runs: tuple[Run, ...]) -> bool:

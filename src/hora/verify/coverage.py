@@ -4,37 +4,50 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 
-from hora.script.events import BatchLoaded, PassBegan, PassPlanned, Samples
+from hora.script.events import BatchCut, BatchLoaded, PassBegan, PassPlanned, Samples
+from hora.verify import streams
 from hora.verify.result import Difference
 from hora.verify.runs import Run
 
 Pass = tuple[str, int]
 
 
-def first_difference(reference: Run, free: Run) -> tuple[Difference, str] | None:
-    """Compare the samples of each training pass with the reference's; returns the first difference and its rule."""
+def first_difference(reference: Run, free: Run, plain: Run | None = None) -> tuple[Difference, str] | None:
+    """Compare the samples of each training pass with the reference's; returns the first difference and its rule.
+
+    Those of streams are compared with what one worker reads as freely, `plain`.
+    """
     begun = _handed(reference, 0)
+    by_hand = cut_by_hand(free)
     expected = {
         (loader, number): batches[: len(begun[loader, number])]
         for loader, number, batches in reference.training_passes()
     }
-    handed = [_handed(free, rank) for rank in range(free.workers)]
+    handed = [_handed(free, rank, by_hand) for rank in range(free.workers)]
     for key, batches in expected.items():
-        found = (
-            _disagreement(key, free)
-            or _batch_sizes(key, batches, handed, ended=not free.failed)
-            or _slices(key, free, handed)
-            or _repeats(key, batches, reference, handed)
-            or _whole_pass(key, reference, free)
-        )
+        shared = _dealt(key, free) or key[0] in by_hand
+        if key[0] in reference.streams:
+            # The last batches of a shortened pass may be cut in other places.
+            found = _batch_sizes(key, batches[:1], handed, ended=not free.failed) or (
+                streams.first_difference(key, plain, free, shared=shared) if plain is not None else None
+            )
+        else:
+            found = (
+                (_disagreement(key, free) if shared else None)
+                or _batch_sizes(key, batches, handed, ended=not free.failed)
+                or (_slices(key, free, handed) if shared else None)
+                or _repeats(key, batches, reference, handed)
+                or _whole_pass(key, reference, free, shared=shared)
+            )
         if found is not None:
             return found
-    return _reshuffling(expected, free)
+    return _reshuffling({key: expected[key] for key in expected if key[0] not in reference.streams}, free)
 
 
 def replay_difference(reference: Run, replayed: Run) -> tuple[Difference, str] | None:
     """Compare what a replay handed the workers with the global batches that were recorded."""
-    handed = [_handed(replayed, rank) for rank in range(replayed.workers)]
+    by_hand = cut_by_hand(replayed)
+    handed = [_handed(replayed, rank, by_hand) for rank in range(replayed.workers)]
     for loader, number, batches in reference.training_passes():
         found = _cut((loader, number), batches, handed)
         if found is not None:
@@ -58,10 +71,35 @@ def padded(reference: Run, free: Run) -> tuple[str, int, int] | None:
     return None
 
 
-def _handed(run: Run, rank: int) -> dict[Pass, dict[int, Samples]]:
+def cut_by_hand(run: Run) -> frozenset[str]:
+    """The loaders whose batches each worker loads in full and cuts itself, into pieces that have no row in common."""
+    cuts = [_cuts(run, rank) for rank in range(run.workers)]
+    dealt = {began.loader for began in run.of(PassBegan) if began.dealt}
+    found: dict[str, bool] = {}
+    for place in {place for own in cuts for place in own}:
+        pieces = [own.get(place) for own in cuts]
+        rows = [row for piece in pieces for row in piece or ()]
+        apart = None not in pieces and len(set(rows)) == len(rows) and bool(rows)
+        found[place[0]] = found.get(place[0], True) and apart
+    return frozenset(loader for loader, apart in found.items() if apart and loader not in dealt and run.workers > 1)
+
+
+def _cuts(run: Run, rank: int) -> dict[tuple[str, int, int], Samples]:
+    cuts: dict[tuple[str, int, int], Samples] = {}
+    for cut in run.of(BatchCut, rank):
+        place = cut.loader, cut.number, cut.index
+        cuts[place] = (*cuts.get(place, ()), *cut.rows)
+    return cuts
+
+
+def _handed(run: Run, rank: int, by_hand: frozenset[str] = frozenset()) -> dict[Pass, dict[int, Samples]]:
+    """The samples of each batch that a worker was handed, or that it then took of them."""
     handed: dict[Pass, dict[int, Samples]] = defaultdict(dict)
+    cuts = _cuts(run, rank)
     for batch in run.of(BatchLoaded, rank):
-        handed[batch.loader, batch.number][batch.index] = batch.samples
+        rows = cuts.get((batch.loader, batch.number, batch.index)) if batch.loader in by_hand else None
+        taken = batch.samples if rows is None else tuple(batch.samples[row] for row in rows)
+        handed[batch.loader, batch.number][batch.index] = taken
     return handed
 
 
@@ -91,9 +129,9 @@ def _batch_sizes(
 
 
 def _slices(key: Pass, free: Run, handed: list[dict[Pass, dict[int, Samples]]]) -> tuple[Difference, str] | None:
-    """The slices of a dealt global batch make up the batch."""
+    """The slices of a global batch make up the batch."""
     plan = _plan(key, free, 0)
-    return _cut(key, plan.batches, handed) if plan is not None and _dealt(key, free) else None
+    return _cut(key, plan.batches, handed) if plan is not None else None
 
 
 def _cut(
@@ -136,9 +174,9 @@ def _repeats(
 
 
 def _disagreement(key: Pass, free: Run) -> tuple[Difference, str] | None:
-    """A dealt pass is walked by every worker; all must have drawn the same batches."""
+    """A pass that is dealt is walked by every worker; all must have drawn the same batches."""
     plans = [_plan(key, free, rank) for rank in range(free.workers)]
-    if not _dealt(key, free) or plans[0] is None:
+    if plans[0] is None:
         return None
     for rank, plan in enumerate(plans):
         if plan is not None and plan.batches != plans[0].batches:
@@ -149,14 +187,14 @@ def _disagreement(key: Pass, free: Run) -> tuple[Difference, str] | None:
     return None
 
 
-def _whole_pass(key: Pass, reference: Run, free: Run) -> tuple[Difference, str] | None:
+def _whole_pass(key: Pass, reference: Run, free: Run, *, shared: bool) -> tuple[Difference, str] | None:
     """Count the samples of the pass before it was shortened."""
     one = _plan(key, reference, 0)
     plans = [_plan(key, free, rank) for rank in range(free.workers)]
     if one is None or any(plan is None for plan in plans):
         return None
     counts = [plan.samples for plan in plans if plan is not None]
-    several = counts[0] if _dealt(key, free) else sum(counts)
+    several = counts[0] if shared else sum(counts)
     if several == one.samples:
         return None
     detail = (

@@ -29,6 +29,8 @@ class Evidence:
         Whether one worker and several have the same arguments, and so the same to print.
     weak
         Whether the one worker trains on as many batches at once as there are workers.
+    plain
+        One worker free, where it trains on a stream: what the streams of several have to hold together.
     """
 
     reference: Run
@@ -39,6 +41,7 @@ class Evidence:
     precision: Precision
     alike: bool = True
     weak: bool = False
+    plain: Run | None = None
 
     @cached_property
     def differences(self) -> list[TensorDifference]:

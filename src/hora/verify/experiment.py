@@ -21,7 +21,7 @@ SETS = "HR502"
 # The rule that refuses a script that is distributed already.
 DISTRIBUTED = "HR907"
 # What makes of a script one that trains N batches at once, at the rate for them, and leaves the rest of it alone.
-_JOINING = frozenset({"HR101", "HR201", "HR301", "HR401", SETS, DISTRIBUTED})
+_JOINING = frozenset({"HR101", "HR201", "HR204", "HR301", "HR401", SETS, DISTRIBUTED})
 # Each experiment runs the script twice more.
 _EXPERIMENTS = 3
 

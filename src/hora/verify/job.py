@@ -37,6 +37,8 @@ class Job:
         The global batches to hand out, as ``(loader, pass, batches)``.
     permutation
         Seed of a permutation within each batch; None keeps the recorded order.
+    uncut
+        As `Replay.uncut`.
     joined
         As `Knobs.joined`.
     """
@@ -59,6 +61,7 @@ class Job:
     digests: bool
     replay: tuple[PlannedPass, ...] = ()
     permutation: int | None = None
+    uncut: tuple[str, ...] = ()
     joined: int = 1
 
     def write(self, path: Path) -> None:
@@ -77,13 +80,15 @@ class Job:
     def knobs(self, rank: int) -> Knobs:
         """What worker `rank` overrides in the script's run."""
         recorded = {(loader, number): tuple(map(tuple, batches)) for loader, number, batches in self.replay}
+        samples = Path(self.reference) / "samples"
         return Knobs(
             steps=self.steps,
             pass_length=self.pass_length,
             by_steps=self.by_steps,
             joined=self.joined,
             seed=self.seed + (1 + rank if self.seed_by_worker else 0),
-            replay=Replay(recorded, self.permutation),
+            replay=Replay(recorded, self.permutation, None if self.records else samples, frozenset(self.uncut)),
+            keep_samples=samples if self.records else None,
             neutralise=self.neutralise,
             float64=self.float64,
             digests=self.digests,

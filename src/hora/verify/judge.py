@@ -6,14 +6,11 @@ gradients make other parameters, other parameters make other metrics.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from pathlib import Path
 
 from hora.script.augmentation import DATA
-from hora.script.events import FilesWritten
-from hora.verify import agreement, cause, coverage, printed
+from hora.verify import agreement, cause, coverage, files, printed, streams
 from hora.verify import evidence as in_full
 from hora.verify.evidence import Evidence, worst
 from hora.verify.floor import Floor
@@ -58,7 +55,10 @@ def judge(evidence: Evidence, *, next_command: str) -> Verification:
         by_tensor=in_full.by_tensor(evidence, floor),
         coverage=in_full.coverage(evidence),
     )
+    unknown: tuple[str, ...] = ()
     found = next(_findings(evidence, floor), None)
+    if found is None:
+        found, unknown = files.compared(evidence)
     if found is not None:
         difference, code = found
         singles = in_full.drawn_one_by_one(evidence, difference)
@@ -68,7 +68,7 @@ def judge(evidence: Evidence, *, next_command: str) -> Verification:
             base,
             verdict="not-equivalent",
             why=difference.detail,
-            next=cause.advice(code, weak=evidence.weak),
+            next=cause.advice(code, weak=evidence.weak, quantity=difference.quantity),
             first_difference=difference,
             cause=code,
         )
@@ -76,6 +76,8 @@ def judge(evidence: Evidence, *, next_command: str) -> Verification:
         why = "every gradient is noise: one worker on the same batches already computes something else when repeated"
         advice = "Make it repeatable: seed what it draws, sort what comes out of a set, use deterministic algorithms"
         return replace(base, verdict="cannot-tell", why=why, next=advice)
+    if unknown:
+        base = replace(base, remarks=(*base.remarks, f"of {', '.join(unknown)} it was not compared what they hold"))
     normalised = " with synchronised BatchNorm" if "BatchNorm" in base.neutralised else ""
     on = f" on {base.workers} batches at once, at the rate for them" if evidence.weak else ""
     why = f"{base.workers} workers compute what one worker computes{on}{normalised}, in each of {base.steps} steps"
@@ -85,7 +87,7 @@ def judge(evidence: Evidence, *, next_command: str) -> Verification:
 def _findings(evidence: Evidence, floor: Floor) -> Iterator[Finding]:
     """All that differs, causes before effects."""
     reference, free, replayed = evidence.reference, evidence.free, evidence.replayed
-    yield from _some(coverage.first_difference(reference, free))
+    yield from _some(coverage.first_difference(reference, free, evidence.plain))
     yield from _some(coverage.replay_difference(reference, replayed))
     yield from _some(agreement.unequal_start(free))
     yield from _some(_failure(free, "as it is"))
@@ -97,7 +99,7 @@ def _findings(evidence: Evidence, floor: Floor) -> Iterator[Finding]:
     yield from _some(agreement.disagreement(free))
     yield from _some(agreement.same_noise(reference, free))
     yield from _some(_printed(evidence) if evidence.alike else None)
-    yield from _some(_files(evidence))
+    yield from _some(files.written(evidence))
 
 
 def _remarks(evidence: Evidence) -> tuple[str, ...]:
@@ -111,6 +113,9 @@ def _remarks(evidence: Evidence) -> tuple[str, ...]:
     gradients = [one.scale for one in evidence.differences if one.quantity == "gradient"]
     if gradients and not any(gradients):
         remarks = (*remarks, "every gradient is zero, on one worker as on several: nothing is trained")
+    if evidence.plain is not None and not streams.recognised(evidence.plain, evidence.free):
+        unknown = "the samples of the stream are other ones in each run: which worker reads which was not compared"
+        remarks = (*remarks, unknown)
     if not evidence.alike:
         remarks = (*remarks, "what is printed was not compared: one worker was given other arguments")
     return remarks
@@ -198,26 +203,3 @@ def _printed(evidence: Evidence) -> Finding | None:
     detail = f"worker 0 prints {line} where one worker prints {expected}"
     code, pattern = cause.of_print(evidence)
     return Difference("printed", None, None, None, None, detail + pattern), code
-
-
-def _files(evidence: Evidence) -> Finding | None:
-    """The files that one worker leaves, by the same names in each run, must be left by one worker of several."""
-
-    def left(run: Run, rank: int = 0) -> tuple[str, ...]:
-        return next(run.of(FilesWritten, rank), FilesWritten(())).paths
-
-    steady = [path for path in left(evidence.reference) if all(path in left(run) for run in evidence.repeated)]
-    for path in steady:
-        writers = [rank for rank in range(evidence.free.workers) if path in left(evidence.free, rank)]
-        if len(writers) > 1:
-            detail = f"workers {', '.join(map(str, writers))} all write {_shown(path)}, one over the other"
-        elif not writers:
-            detail = f"no worker writes {_shown(path)}, which one worker alone does"
-        else:
-            continue
-        return Difference("files", None, None, None, None, detail), "HR603"
-    return None
-
-
-def _shown(path: str) -> str:
-    return os.path.relpath(path) if Path(path).is_relative_to(Path.cwd()) else path

@@ -14,6 +14,8 @@ _NOISE = 1e-9
 _ALIGNED = 2000
 _NUMBER = re.compile(r"[-+]?(?:\d+\.\d*|\.\d+|\d+)(?:[eE][-+]?\d+)?|\bnan\b|\binf\b")
 _DURATION = re.compile(r"\s*(?:s|ms|us|sec|secs|seconds|min|minutes|h|it/s|/s|s/it)\b", re.IGNORECASE)
+# A run may take place within one minute, and the next in another.
+_DATE = re.compile(r"\b\d{4}[-/]\d\d[-/]\d\d(?:[T_ ]|\b)|\b\d{1,2}:\d\d(?::\d\d)?(?:[.,]\d+)?\b")
 _CLOCK = re.compile(r"\b(?:time|elapsed|took|eta|speed|throughput)\b", re.IGNORECASE)
 
 
@@ -90,8 +92,8 @@ def _without(pairs: dict[int, int], found: Sequence[str]) -> list[str]:
 
 
 def _shown(lines: Sequence[str]) -> list[str]:
-    """Lines as a terminal leaves them: of those that a progress bar writes over each other, the last."""
-    return [line.rstrip("\r").rpartition("\r")[2] for line in lines]
+    """Lines as a terminal leaves them, without dates: of those that a progress bar writes over each other, the last."""
+    return [_DATE.sub("@", line.rstrip("\r").rpartition("\r")[2]) for line in lines]
 
 
 def _words(line: str) -> str:

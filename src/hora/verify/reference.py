@@ -10,19 +10,18 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 
 from hora.script import NamedTensor, Stepping
 from hora.script.events import StatisticsKept
+from hora.verify.record import Kept, RecordReader, RecordWriter, StepRecord
 
 Compared = Literal["parameters", "initial parameters", "gradient", "update", "optimizer state", "buffer"]
 
 # How near to a multiple of the reference's a gradient has to be to count as one.
 _MULTIPLE = 1e-4
-
-Values = Sequence[torch.Tensor | None]
 
 
 @dataclass(frozen=True)
@@ -44,49 +43,74 @@ class TensorDifference:
 
 
 class Recorder:
-    """Writes a file per step: gradients, parameters before and after, the optimizer's state and the buffers after."""
+    """Writes each step down: gradients, parameters before and after, the optimizer's state and the buffers after."""
 
     def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        directory.mkdir(parents=True, exist_ok=True)
-        self._gradients: list[torch.Tensor | None] = []
-        self._before: list[torch.Tensor] = []
+        self._record = RecordWriter(directory)
 
     def before_step(self, step: int, optimizer: int, stepping: Stepping) -> None:
-        """Keep what the optimizer is about to see."""
-        self._gradients = [_gradient(p.tensor) for p in stepping.parameters]
-        self._before = [p.tensor.detach().clone() for p in stepping.parameters]
+        """Write what the optimizer is about to see."""
+        self._record.write("gradients", ((p.name, p.tensor.grad) for p in stepping.parameters))
+        self._record.write("before", ((p.name, p.tensor) for p in stepping.parameters))
 
     def after_step(self, step: int, optimizer: int, stepping: Stepping) -> None:
-        """Write the step down."""
-        record = {
-            "optimizer": optimizer,
-            "gradients": self._gradients,
-            "before": self._before,
-            "after": [p.tensor.detach() for p in stepping.parameters],
-            "state": {s.name: s.tensor.detach() for s in stepping.state()},
-            "buffers": {b.name: b.tensor.detach() for b in stepping.buffers()},
-        }
-        torch.save(record, self._directory / f"{step}.pt")
+        """Write what it made of it."""
+        self._record.write("after", ((p.name, p.tensor) for p in stepping.parameters))
+        self._record.write("state", ((s.name, s.tensor) for s in stepping.state()))
+        self._record.write("buffers", ((b.name, b.tensor) for b in stepping.buffers()))
+        self._record.end(step, optimizer)
+
+
+@dataclass
+class _Sums:
+    """Sums of squares over a tensor: of the reference's numbers, of those found, of both together, of what is between.
+
+    `moved` is the sum over what the reference's step has changed.
+    """
+
+    expected: float = 0.0
+    found: float = 0.0
+    both: float = 0.0
+    apart: float = 0.0
+    moved: float = 0.0
+
+    def add(self, found: torch.Tensor | None, expected: torch.Tensor | None) -> None:
+        """Add pieces of both; None stands for zeros."""
+        if expected is not None:
+            self.expected += _dot(expected, expected)
+        if found is not None:
+            self.found += _dot(found, found)
+        if found is not None and expected is not None:
+            self.both += _dot(found, expected)
+            between = _wide(found) - _wide(expected)
+            self.apart += _dot(between, between)
+        else:
+            self.apart = self.expected + self.found
+
+    @property
+    def ratio(self) -> float | None:
+        """How many times the reference's what was found is, None if it is no multiple of it."""
+        ratio = self.both / self.expected if self.expected > 0 else 0.0
+        rest = self.found - 2 * ratio * self.both + ratio**2 * self.expected
+        return ratio if ratio and rest <= _MULTIPLE**2 * self.found else None
 
 
 class Comparer:
     """Measures each step against the reference's, and sets what the step changed to the reference's after it."""
 
     def __init__(self, directory: Path, out: Path) -> None:
-        self._directory = directory
+        self._reference = RecordReader(directory)
         self._out = open(out, "w", encoding="utf-8", buffering=1)  # noqa: SIM115
         self._seen: set[int] = set()
-        self._record: dict[str, Any] | None = None
+        self._record: StepRecord | None = None
 
     def before_step(self, step: int, optimizer: int, stepping: Stepping) -> None:
         """Compare gradients; at an optimizer's first step its parameters too."""
-        path = self._directory / f"{step}.pt"
-        self._record = torch.load(path, weights_only=True) if path.exists() else None
-        if self._record is None:
+        record = self._record = self._reference.step(step)
+        if record is None:
             return
         parameters = stepping.parameters
-        expected = self._record["optimizer"], len(self._record["before"])
+        expected = record.optimizer, len(record.of("before"))
         if expected != (optimizer, len(parameters)):
             other = f"{len(parameters)} parameters of optimizer {optimizer}, where one worker's updates "
             other += f"{expected[1]} of optimizer {expected[0]}"
@@ -95,59 +119,92 @@ class Comparer:
             return
         if optimizer not in self._seen:
             self._seen.add(optimizer)
-            now = [p.tensor for p in parameters]
-            self._compare(step, "initial parameters", parameters, now, self._record["before"], self._record["before"])
-        gradients = [_gradient(p.tensor) for p in parameters]
-        reference = self._record["gradients"]
-        self._compare(step, "gradient", parameters, gradients, reference, reference)
+            start = [self._sums(p.tensor, kept) for p, kept in zip(parameters, record.of("before"), strict=True)]
+            self._tell(step, "initial parameters", parameters, start, [sums.expected for sums in start])
+        gradients = [
+            self._sums(p.tensor.grad, kept) for p, kept in zip(parameters, record.of("gradients"), strict=True)
+        ]
+        self._tell(step, "gradient", parameters, gradients, [sums.expected for sums in gradients])
 
     def after_step(self, step: int, optimizer: int, stepping: Stepping) -> None:
         """Compare what the step left, then go on from the reference's."""
-        if self._record is None:
+        record = self._record
+        if record is None:
             return
-        after = self._record["after"]
-        updates = [b.to(a.device) - a for a, b in zip(self._record["before"], after, strict=True)]
-        # A step that calls a closure is seen when it is over: there is no update then to hold the difference against.
-        updates = updates if any(bool(update.any()) for update in updates) else after
         parameters = stepping.parameters
-        found = [_but_for_rounding(p.tensor, a) for p, a in zip(parameters, after, strict=True)]
-        # A step with a closure is seen when it is over: what it updated is then on the scale of the parameters.
-        moved = any(bool(update.any()) for update in updates)
-        self._compare(step, "update", parameters, found, after, updates if moved else after)
-        _set(parameters, after)
-        self._compare_named(step, "optimizer state", stepping.state(), self._record["state"])
-        self._compare_named(step, "buffer", [_alone(b) for b in stepping.buffers()], self._record["buffers"])
+        kept = zip(parameters, record.of("before"), record.of("after"), strict=True)
+        updates = [self._sums(p.tensor, after, before=before, sets=True) for p, before, after in kept]
+        # A step that calls a closure is seen when it is over: there is no update then to hold the difference against.
+        moved = any(sums.moved for sums in updates)
+        self._tell(step, "update", parameters, updates, [sums.moved if moved else sums.expected for sums in updates])
+        self._compare_named(step, "optimizer state", stepping.state(), record.named("state"))
+        self._compare_named(step, "buffer", [_alone(b) for b in stepping.buffers()], record.named("buffers"))
 
     def _compare_named(
-        self, step: int, quantity: Compared, tensors: Sequence[NamedTensor], reference: dict[str, torch.Tensor]
+        self, step: int, quantity: Compared, tensors: Sequence[NamedTensor], reference: dict[str, Kept]
     ) -> None:
         """Compare what both runs have under a name, and set it to the reference's."""
-        shared = [t for t in tensors if t.name in reference and reference[t.name].shape == t.tensor.shape]
-        expected = [reference[t.name] for t in shared]
-        self._compare(step, quantity, shared, [t.tensor for t in shared], expected, expected)
-        _set(shared, expected)
+        shared = [t for t in tensors if t.name in reference and reference[t.name].shape == tuple(t.tensor.shape)]
+        found = [self._sums(t.tensor, reference[t.name], sets=True) for t in shared]
+        self._tell(step, quantity, shared, found, [sums.expected for sums in found])
 
-    def _compare(
+    def _sums(
+        self, tensor: torch.Tensor | None, kept: Kept, *, before: Kept | None = None, sets: bool = False
+    ) -> _Sums:
+        """Go through a tensor and what the reference kept of it, a piece at a time, and set it to that if asked.
+
+        Where the reference's tensor `before` the step is given, differences of a rounding are none: a small update
+        makes them look large.
+        """
+        sums = _Sums()
+        row = None if tensor is None else _row(tensor)
+        if not kept.dtype:
+            sums.add(row, None)
+            return sums
+        if tensor is not None and tuple(tensor.shape) != kept.shape:
+            sums.apart = float("inf")
+            return sums
+        if row is None or tensor is None:
+            for _, expected in self._reference.chunks(kept):
+                sums.add(None, expected)
+            return sums
+        earlier = None if before is None else self._reference.chunks(before)
+        for place, expected in self._reference.chunks(kept):
+            found = row[place].cpu()
+            if earlier is not None:
+                between = _wide(expected) - _wide(next(earlier)[1])
+                sums.moved += _dot(between, between)
+                found = _but_for_rounding(found, expected)
+            sums.add(found, expected)
+            if sets:
+                with torch.no_grad():
+                    row[place] = expected.to(row.device)
+        if sets and row.data_ptr() != tensor.data_ptr():
+            # It does not lie in a row in its own memory.
+            with torch.no_grad():
+                tensor.copy_(row.view(tensor.shape))
+        return sums
+
+    def _tell(
         self,
         step: int,
         quantity: Compared,
         tensors: Sequence[NamedTensor],
-        found: Values,
-        expected: Values,
-        scales: Values,
+        found: Sequence[_Sums],
+        scales: Sequence[float],
     ) -> None:
-        """Write the norm of each difference over the norm of `scales` in its layer."""
+        """Write the norm of each difference over the norm of its layer, of which `scales` has the squares."""
         layers: dict[str, float] = {}
-        for tensor, scale in zip(tensors, scales, strict=True):
-            layers[tensor.layer] = layers.get(tensor.layer, 0.0) + _norm(scale) ** 2
+        for tensor, square in zip(tensors, scales, strict=True):
+            layers[tensor.layer] = layers.get(tensor.layer, 0.0) + square
         whole = sum(layers.values())
-        for tensor, a, b in zip(tensors, found, expected, strict=True):
-            norm = _norm(a if b is None else b if a is None else a.detach().to(b.device) - b)
+        for tensor, sums in zip(tensors, found, strict=True):
+            norm = sums.apart**0.5
             # A layer of zeros, such as a bias that a difference of outputs leaves out, is measured by all layers.
             scale = (layers[tensor.layer] or whole) ** 0.5
             # A layer without gradient in the reference: whatever is found is infinitely more.
             difference = norm / scale if scale > 0 else 0.0 if norm == 0 else float("inf")
-            ratio = _ratio(a, b) if quantity == "gradient" and difference > _MULTIPLE else None
+            ratio = sums.ratio if quantity == "gradient" and difference > _MULTIPLE else None
             self._write(TensorDifference(step, quantity, tensor.name, difference, ratio, scale))
 
     def _write(self, found: TensorDifference) -> None:
@@ -186,13 +243,6 @@ def read_differences(path: Path) -> tuple[TensorDifference, ...]:
     return tuple(TensorDifference(**json.loads(line)) for line in lines if line.endswith("\n"))
 
 
-def _gradient(parameter: torch.Tensor) -> torch.Tensor | None:
-    if parameter.grad is None:
-        return None
-    gradient = parameter.grad.detach()
-    return gradient.to_dense() if gradient.is_sparse else gradient.clone()
-
-
 def _but_for_rounding(found: torch.Tensor, expected: torch.Tensor) -> torch.Tensor:
     """`found`, or `expected` where they are a rounding of the parameter apart; a small update makes that look large."""
     found, expected = found.detach(), expected.to(found.device)
@@ -205,27 +255,15 @@ def _alone(buffer: NamedTensor) -> NamedTensor:
     return NamedTensor(buffer.name, buffer.name, buffer.tensor)
 
 
-def _set(tensors: Sequence[NamedTensor], values: Sequence[torch.Tensor]) -> None:
-    with torch.no_grad():
-        for tensor, value in zip(tensors, values, strict=True):
-            tensor.tensor.copy_(value)
-
-
-def _ratio(found: torch.Tensor | None, expected: torch.Tensor | None) -> float | None:
-    """How many times `expected` what was found is, None if it is no multiple of it."""
-    if found is None or expected is None:
-        return None
-    found, expected = found.detach().double().flatten(), expected.to(found.device).double().flatten()
-    square = float(expected @ expected)
-    ratio = float(found @ expected) / square if square > 0 else 0.0
-    return ratio if ratio and _norm(found - ratio * expected) <= _MULTIPLE * _norm(found) else None
-
-
-def _norm(tensor: torch.Tensor | None) -> float:
-    if tensor is None:
-        return 0.0
+def _row(tensor: torch.Tensor) -> torch.Tensor:
+    """The numbers of a tensor in a row: its own memory, or a copy where it is not contiguous."""
     tensor = tensor.detach()
-    if not tensor.is_floating_point() and not tensor.is_complex():
-        tensor = tensor.double()
-    dtype = torch.complex128 if tensor.is_complex() else torch.float64
-    return float(torch.linalg.vector_norm(tensor, dtype=dtype))
+    return (tensor.to_dense() if tensor.is_sparse else tensor).contiguous().view(-1)
+
+
+def _wide(numbers: torch.Tensor) -> torch.Tensor:
+    return numbers.to(torch.complex128 if numbers.is_complex() else torch.float64)
+
+
+def _dot(a: torch.Tensor, b: torch.Tensor) -> float:
+    return float(torch.vdot(_wide(b), _wide(a)).real)

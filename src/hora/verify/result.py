@@ -20,6 +20,7 @@ Quantity = Literal[
     "noise",
     "printed",
     "files",
+    "contents",
     "failure",
 ]
 

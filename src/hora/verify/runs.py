@@ -5,16 +5,28 @@ from __future__ import annotations
 import re
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
 from hora.launch import local
 from hora.launch.result import RunResult
 from hora.launch.stop import Stop
-from hora.script.events import BatchLoaded, Event, OptimizerStepped, PassEnded, PassPlanned, Printed, RunEnded
+from hora.script.events import (
+    BatchLoaded,
+    Event,
+    FilesWritten,
+    OptimizerStepped,
+    PassBegan,
+    PassEnded,
+    PassPlanned,
+    Printed,
+    RunEnded,
+    Samples,
+)
 from hora.script.mirror import Mirror
 from hora.script.trace import read_trace
 from hora.verify.job import Job, PlannedPass, differences_path, stack_path, trace_path
@@ -47,6 +59,8 @@ class Run:
     result: RunResult
     lines: tuple[int | None, ...] = ()
     """For each worker the line of the script that it was at when it was asked to end, None where it was not."""
+    left: Mapping[str, Path] = field(default_factory=dict)
+    """What the script has left, by the paths that it would have had outside the mirror; kept of compared runs."""
 
     def of(self, kind: type[_E], rank: int = 0) -> Iterator[_E]:
         """The events of one kind that a worker saw, in order."""
@@ -106,7 +120,19 @@ class Run:
         often = Counter(name for step in steps for name in {name for name, _ in step})
         together = {name for name, _ in steps[0] if 2 * often[name] >= len(steps)} if steps else set()
         training |= {key: None for step in steps for key in step if key[0] in together}
-        return tuple(planned[key] for key in training if key in planned)
+        return tuple(
+            (*key, self._handed(key) if key[0] in self.streams else planned[key][2])
+            for key in training
+            if key in planned
+        )
+
+    @cached_property
+    def streams(self) -> frozenset[str]:
+        """The loaders over streams."""
+        return frozenset(began.loader for began in self.of(PassBegan) if began.stream)
+
+    def _handed(self, key: tuple[str, int]) -> tuple[Samples, ...]:
+        return tuple(batch.samples for batch in self.of(BatchLoaded) if (batch.loader, batch.number) == key)
 
 
 class Runner:
@@ -155,6 +181,7 @@ class Runner:
         float64: bool = False,
         replay: Sequence[PlannedPass] = (),
         permutation: int | None = None,
+        uncut: Sequence[str] = (),
         by_steps: bool = False,
     ) -> Run:
         """Run `script` on `workers`; `free` lets it draw its own batches and dropout, from unequal random states."""
@@ -183,6 +210,7 @@ class Runner:
             digests=free,
             replay=tuple(replay),
             permutation=permutation,
+            uncut=tuple(uncut),
             joined=script.joined,
         )
         job.write(here / "job.json")
@@ -201,8 +229,11 @@ class Runner:
             on_notice=_unheard,
             start=lambda command, env, *rest: self._zygotes[env["RANK"] != "0"].start(command, env, *rest),
         )
+        run = _read(here, workers, result, staged)
+        if records or compares:
+            run = replace(run, left=_kept(run, mirror.root, here / "left"))
         shutil.rmtree(mirror.root, ignore_errors=True)
-        return _read(here, workers, result, staged)
+        return run
 
 
 def _unheard(notice: str) -> None:
@@ -214,6 +245,17 @@ def _read(here: Path, workers: int, result: RunResult, staged: Path) -> Run:
     events = tuple(read_trace(trace_path(here, rank)) for rank in ranks)
     differences = tuple(read_differences(differences_path(here, rank)) for rank in ranks)
     return Run(workers, events, differences, result, tuple(_line(stack_path(here, rank), staged) for rank in ranks))
+
+
+def _kept(run: Run, mirror: Path, place: Path) -> dict[str, Path]:
+    """Move what the workers have left out of their mirror."""
+    place.mkdir()
+    left: dict[str, Path] = {}
+    for path in (path for rank in range(run.workers) for files in run.of(FilesWritten, rank) for path in files.paths):
+        origin, kept = Path(f"{mirror}{path}"), place / f"{len(left)}{Path(path).suffix}"
+        if path not in left and origin.is_file():
+            left[path] = origin.rename(kept)
+    return left
 
 
 def _line(stack: Path, staged: Path) -> int | None:

@@ -76,7 +76,7 @@ MENDING = cast(
     "tuple[tuple[Rule, ...], ...]",
     (
         (hr103,),
-        (hr101, hr201, hr301, hr401),
+        (hr101, hr201, hr204, hr301, hr401),
         (hr205,),
         (hr102, hr206, hr207, hr302, hr303, hr304, hr305, hr309, hr502, hr503),
         (hr601,),

@@ -8,6 +8,7 @@ from hora.convert.arguments import literal
 from hora.convert.finding import Finding
 from hora.convert.places import wrap
 from hora.convert.program import Program
+from hora.convert.streams import over_streams
 from hora.convert.values import Loader, plain
 
 CODE = "HR201"
@@ -20,6 +21,9 @@ def detect(program: Program) -> list[Finding]:
     findings: list[Finding] = []
     for loader in sorted(program.facts.loaders, key=lambda one: (program.number(one), len(one.context))):
         if loader in program.dealt or not _drawn(program, loader):
+            continue
+        if loader in program.training_loaders and over_streams(program, loader):
+            # HR204's, as there it hangs on the stream whether it can be dealt.
             continue
         if loader in program.training_loaders:
             findings.append(_finding(program, loader, "its batches are not dealt over the workers", scaling(program)))

@@ -1,21 +1,41 @@
-"""HR204: iterable datasets and endless loaders are sharded."""
+"""HR204: loaders over streams are dealt."""
 
 from __future__ import annotations
 
-from hora.convert.arguments import literal
+import ast
+
 from hora.convert.finding import Finding
+from hora.convert.places import wrap
 from hora.convert.program import Program
-from hora.convert.values import Instance
+from hora.convert.rules.hr201 import scaling
+from hora.convert.streams import over_streams
+from hora.convert.values import Class
 
 CODE = "HR204"
-TITLE = "iterable datasets and endless loaders are sharded"
-WHY = "Each worker would read the whole stream: every sample N times."
+TITLE = "loaders over streams are dealt"
+WHY = (
+    "Each worker would train on the whole stream: every sample N times. Dealt, it is still read by each worker, so it "
+    "must give all of them the same samples in the same order."
+)
 
-
-_STREAMS = (
-    "torch.utils.data.IterableDataset",
-    "torch.utils.data.ChainDataset",
-    "torch.utils.data.dataset.IterableDataset",
+# What gives something else on each worker, whatever the seed.
+_UNSEEDED = frozenset(
+    {
+        "os.getpid",
+        "os.urandom",
+        "random.SystemRandom",
+        "secrets.choice",
+        "secrets.randbelow",
+        "secrets.token_bytes",
+        "secrets.token_hex",
+        "socket.gethostname",
+        "time.monotonic",
+        "time.perf_counter",
+        "time.time",
+        "time.time_ns",
+        "uuid.uuid1",
+        "uuid.uuid4",
+    }
 )
 
 
@@ -23,14 +43,42 @@ def detect(program: Program) -> list[Finding]:
     """Find training loaders over streams, and those that batch nothing."""
     findings: list[Finding] = []
     for loader in sorted(program.training_loaders, key=program.number):
-        arguments = program.facts.given[loader]
-        dataset, size = arguments.get(0, "dataset"), arguments.get(1, "batch_size")
-        if dataset is not None and any(
-            isinstance(thing, Instance) and set(thing.cls.bases) & set(_STREAMS) for thing in dataset.things
-        ):
-            findings.append(program.finding(CODE, loader.site, "an iterable dataset is not dealt yet", None))
-        elif size is not None and any(getattr(thing, "value", 0) is None for thing in size.things):
+        size = program.facts.given[loader].get(1, "batch_size")
+        streams = over_streams(program, loader)
+        unseeded = next(filter(None, (_unseeded(program, cls) for cls in streams)), None)
+        if size is not None and any(getattr(thing, "value", 0) is None for thing in size.things):
             findings.append(program.finding(CODE, loader.site, "a loader without batches is not dealt yet", None))
-        elif size is not None and literal(size) is None and size.things and not size.sized:
-            continue
+        elif unseeded is not None:
+            message = f"{unseeded} in the stream gives each worker something else, so that no batch can be cut"
+            findings.append(program.finding(CODE, loader.site, message, None))
+        elif program.weak and any(not _has_length(cls) for cls in streams):
+            message = "the warm-up of weak scaling lasts epochs, and how long one is the stream does not say (__len__)"
+            findings.append(program.finding(CODE, loader.site, message, None))
+        elif streams and loader not in program.dealt:
+            found = wrap(program, loader, f"{program.runtime}.deal", scaling(program))
+            message = "its stream is trained on by every worker in full; dealt, each still reads all of it"
+            findings.append(program.finding(CODE, loader.site, message, None if found is None else found[1]))
     return findings
+
+
+def _has_length(cls: Class) -> bool:
+    """Whether the samples of a stream are counted beforehand."""
+    return any(
+        isinstance(node, ast.FunctionDef) and node.name == "__len__" for one in cls.lineage for node in one.node.body
+    )
+
+
+def _unseeded(program: Program, cls: Class) -> str | None:
+    """What a stream calls that no seed makes the same on each worker, by the names that its file imports."""
+    for one in cls.lineage:
+        imported: dict[str, str] = {}
+        for node in ast.walk(program.home(one.node).tree):
+            if isinstance(node, ast.Import):
+                imported |= {alias.asname or alias.name: alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                imported |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+        for call in (node for node in ast.walk(one.node) if isinstance(node, ast.Call)):
+            first, dot, rest = ast.unparse(call.func).partition(".")
+            if f"{imported.get(first, '')}{dot}{rest}" in _UNSEEDED:
+                return ast.unparse(call.func) + "()"
+    return None

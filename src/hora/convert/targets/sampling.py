@@ -14,6 +14,7 @@ from hora.convert.naming import expression
 from hora.convert.products import TIGHT
 from hora.convert.program import Program
 from hora.convert.runtime import NAME
+from hora.convert.streams import over_streams
 from hora.convert.targets.words import Needs, Words
 from hora.convert.values import Loader, Named, plain
 
@@ -33,6 +34,10 @@ def detect(program: Program, words: Words, needs: Needs) -> list[Finding]:
     sites: set[ast.AST] = set()
     for node, loaders in deals.items():
         message = "its samples are dealt over the workers"
+        if any(over_streams(program, plain(one)) for one in loaders):
+            streamed = "a stream has no order that a DistributedSampler could deal: convert to hora"
+            findings.append(program.finding("HR204", node, streamed, None))
+            continue
         if any(_unnamed(one.site) or _shared(program, one) for one in loaders):
             path = program.home(node).path
             needs.functions[path].add("share")
