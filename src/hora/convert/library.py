@@ -163,7 +163,7 @@ def speak(walk: Walk, name: str, arguments: Arguments) -> Value:
 def _of_samples(walk: Walk, value: Value, *, printed: bool) -> bool:
     """Whether a value is of single samples, as a picture is; one printed in an evaluation is to be there for all."""
     spread = walk.state.deep_spread(value)
-    entries = spread.kind in (*ENTRIES, Kind.EACH)
+    entries = spread.kind in (*ENTRIES, Kind.EACH, Kind.LISTED)
     if printed:
         return entries and not any(getattr(one, "dealt", "") == "evaluation" for one in spread.loaders)
     return entries or (spread.kind is Kind.MIXED and spread.why is not None and spread.why.code in ("HR305", "HR207"))
