@@ -91,6 +91,17 @@ def _begins(program: Program, statement: Accumulation, spread: Spread, place: Pl
     return Kind.MEANS in held or Kind.SHARE in held
 
 
+def handed_in(program: Program, statement: Accumulation, term: ast.expr) -> bool:
+    """Whether a method adds to its object what it was handed, and nothing that it has worked out."""
+    function = program.scope(statement)
+    target = statement.target if isinstance(statement, ast.AugAssign) else statement.targets[0]
+    if not isinstance(function, ast.FunctionDef) or not isinstance(program.parents[function], ast.ClassDef):
+        return False
+    given = {arg.arg for arg in function.args.args[1:]}
+    names = {node.id for node in ast.walk(term) if isinstance(node, ast.Name)}
+    return isinstance(target, ast.Attribute | ast.Subscript) and bool(names) and names <= given
+
+
 def countable(spread: Spread) -> bool:
     """Whether a term counts samples of one batch that may be borrowed."""
     return spread.kind in (Kind.COUNT, Kind.SUM) and borrowed(spread)

@@ -152,7 +152,7 @@ def _waits(program: Program) -> list[Finding]:
         if _prepares(program, call):
             readers += [one for one in program.all_calls if one.function.things & _LISTS]
         later = [one for one in readers if not one.place.alone and _may_follow(program, call, one)]
-        whole = _whole(program, guard, later)
+        whole = _whole(program, guard, later) if _prepares(program, call) else guard
         if _waits_beside(program, guard, 1) or _waits_beside(program, whole, 1):
             continue
         place = next(iter(program.places(whole)), call.place)
