@@ -33,7 +33,8 @@ def detect(program: Program) -> list[Finding]:
         message = f"each worker would have its own data: {spread.why.message}"
         edits = _again(program, where) if isinstance(thing, Loader) else None
         edits = edits or _one_seed(program, where)
-        findings[program.finding(CODE, where, message if edits else f"{message}; seed it first", edits)] = None
+        mend = "seed it first" if spread.why.code == CODE else "draw it with a seeded generator"
+        findings[program.finding(CODE, where, message if edits else f"{message}; {mend}", edits)] = None
     return [*findings, *unordered(program, CODE), *_seeded_anew(program)]
 
 
