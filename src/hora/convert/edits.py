@@ -107,9 +107,17 @@ def surround(source: Source, node: ast.expr, before: str, after: str) -> list[Ed
 
 def argument(source: Source, call: ast.Call, text: str) -> Edit:
     """Give a call another argument, after those that it has."""
-    given = [source.span(node)[1] for node in (*call.args, *(keyword.value for keyword in call.keywords))]
-    at = max(given) if given else source.span(call)[1] - 1
-    return Edit(at, at, f", {text}" if given else text, source.path)
+    end = source.span(call)[1] - 1
+    given = [source.span(node) for node in (*call.args, *(keyword.value for keyword in call.keywords))]
+    if not given:
+        return Edit(end, end, text, source.path)
+    start, at = max(given, key=lambda span: span[1])
+    if at > end:
+        # A generator expression shares the brackets of the call.
+        return Edit(start, at, f"({source.text[start:at]}, {text})", source.path)
+    while (closed := source.text.find(")", at, end)) >= 0 and not source.text[at:closed].strip():
+        at = closed + 1
+    return Edit(at, at, f", {text}", source.path)
 
 
 def without(source: Source, statement: ast.stmt) -> Edit:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hora.convert.arguments import Arguments
+from hora.convert.memory import State
 from hora.convert.source import Source
 from hora.convert.spread import ALIKE, Spread
 from hora.convert.spread import join as join_spreads
@@ -131,6 +132,13 @@ class Facts:
     partners: dict[tuple[ast.Subscript, Context], Place] = field(default_factory=dict)
     chosen: dict[ast.AST, tuple[str, ...]] = field(default_factory=dict)
     seeded: list[ast.AST] = field(default_factory=list)
+
+    def hand_over(self, loader: Loader, state: State) -> None:
+        """Note what a loader's data and sampler hold that is not alike on all workers, as it is made or drawn from."""
+        for value in self.given[loader].all if loader in self.given else ():
+            spread = state.deep_spread(value)
+            if not spread.alike:
+                self.own[loader] = spread
 
     def reach(self, statement: ast.stmt, place: Place) -> None:
         """Note that a statement is reached."""

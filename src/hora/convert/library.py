@@ -58,6 +58,8 @@ def call(walk: Walk, name: str, arguments: Arguments) -> Value:
         return python.call(walk, last, arguments)
     if name in names.LOADERS:
         return loader(walk, arguments)
+    if name.startswith("torch.utils.data.") and last[:1].isupper():
+        return _data(walk, name, arguments)
     if name.startswith("torch.optim.lr_scheduler."):
         return of(Scheduler(node, walk.context, name))
     if name.startswith("torch.optim.") and name.count(".") == 2 and last[:1].isupper():
@@ -161,7 +163,7 @@ def speak(walk: Walk, name: str, arguments: Arguments) -> Value:
 def _of_samples(walk: Walk, value: Value, *, printed: bool) -> bool:
     """Whether a value is of single samples, as a picture is; one printed in an evaluation is to be there for all."""
     spread = walk.state.deep_spread(value)
-    entries = spread.kind in (*ENTRIES, Kind.EACH)
+    entries = spread.kind in (*ENTRIES, Kind.EACH, Kind.LISTED)
     if printed:
         return entries and not any(getattr(one, "dealt", "") == "evaluation" for one in spread.loaders)
     return entries or (spread.kind is Kind.MIXED and spread.why is not None and spread.why.code in ("HR305", "HR207"))
@@ -174,11 +176,17 @@ def loader(walk: Walk, arguments: Arguments) -> Value:
     walk.facts.given[made] = arguments
     walk.given_size(arguments.get(1, "batch_size"))
     walk.facts.made.setdefault(made, walk.place)
-    for value in arguments.all:
-        spread = walk.state.deep_spread(value)
-        if not spread.alike:
-            walk.facts.own[made] = spread
+    walk.facts.hand_over(made, walk.state)
     return of(made)
+
+
+def _data(walk: Walk, name: str, arguments: Arguments) -> Value:
+    """Give a data set or sampler of torch's, which goes on holding what it is given."""
+    made = calls.not_followed(walk, arguments, name)
+    for thing in made.things:
+        for place, value in enumerate(arguments.all):
+            walk.state.set(thing, f"({place})", value)
+    return made
 
 
 def optimizer(walk: Walk, name: str, arguments: Arguments) -> Value:

@@ -65,7 +65,7 @@ def unweighed(program: Program) -> Iterator[tuple[Accumulation, ast.expr, Spread
             whole = program.value(node, place.context)
             if whole is None or not dealt(whole.spread):
                 continue
-            means = whole.spread.kind is Kind.MEANS
+            means = whole.spread.kind is Kind.MEANS or _begins(program, statement, whole.spread, place)
             if not means and not (whole.spread.kind is Kind.TOTAL and borrowed(whole.spread)):
                 continue
             for term in _terms(statement.value):
@@ -74,6 +74,32 @@ def unweighed(program: Program) -> Iterator[tuple[Accumulation, ast.expr, Spread
                     continue
                 if value.spread.kind is Kind.MEAN if means else countable(value.spread):
                     yield statement, term, value.spread, place
+
+
+def _begins(program: Program, statement: Accumulation, spread: Spread, place: Place) -> bool:
+    """Whether a statement sets a running mean to the mean of its first batch."""
+    if spread.kind is not Kind.MEAN or not isinstance(statement, ast.Assign) or len(statement.targets) != 1:
+        return False
+    text = ast.unparse(statement.targets[0])
+    others: list[ast.AST] = [
+        one.value if isinstance(one, ast.Assign) else one
+        for loop, _ in place.loops[-1:]
+        for one, target in _accumulated(loop)
+        if one is not statement and ast.unparse(target) == text
+    ]
+    held = [value.spread.kind for one in others if (value := program.value(one, place.context)) is not None]
+    return Kind.MEANS in held or Kind.SHARE in held
+
+
+def handed_in(program: Program, statement: Accumulation, term: ast.expr) -> bool:
+    """Whether a method adds to its object what it was handed, and nothing that it has worked out."""
+    function = program.scope(statement)
+    target = statement.target if isinstance(statement, ast.AugAssign) else statement.targets[0]
+    if not isinstance(function, ast.FunctionDef) or not isinstance(program.parents[function], ast.ClassDef):
+        return False
+    given = {arg.arg for arg in function.args.args[1:]}
+    names = {node.id for node in ast.walk(term) if isinstance(node, ast.Name)}
+    return isinstance(target, ast.Attribute | ast.Subscript) and bool(names) and names <= given
 
 
 def countable(spread: Spread) -> bool:
@@ -131,7 +157,7 @@ def batch_loop(draw: Draw) -> ast.For | ast.While | None:
     return None
 
 
-def _accumulated(loop: ast.stmt) -> Iterator[tuple[ast.AST, ast.expr]]:
+def _accumulated(loop: ast.AST) -> Iterator[tuple[ast.AST, ast.expr]]:
     """Give what a loop adds to: each target, in the order of the lines."""
     nodes = sorted((n for n in ast.walk(loop) if isinstance(n, Accumulation)), key=lambda node: node.lineno)
     for node in nodes:

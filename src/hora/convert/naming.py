@@ -106,8 +106,9 @@ def loader(program: Program, loaders: frozenset[Loader], place: Place, near: Seq
     """Give an expression for the loaders whose batch a step takes: a name, or the runtime's for the one that trains."""
     named = expression(program, frozenset(loaders), place, near, iterators=True)
     trains = {plain(one) for one in loaders} == program.training_loaders
-    # Where but one loader hands out batches to train on, the last that was handed out is this one's.
-    if named is None and trains and len(program.training_loaders) == 1:
+    # Where each batch to train on is of the one loader, or of that which was chosen, the last handed out is this one's.
+    drawn = {frozenset(map(plain, draw.loaders)) for draw in program.training_draws}
+    if named is None and trains and (len(program.training_loaders) == 1 or drawn == {program.training_loaders}):
         return f"{program.runtime}.loader()"
     # Where the batches of several have met, each has as many samples as the others.
     several = loaders if named is None and len(loaders) > 1 and meetings.together(program, loaders) else ()

@@ -207,7 +207,7 @@ def module_method(walk: Walk, module: Thing, name: str, arguments: Arguments) ->
         walk.escape(arguments.node, parts, "is loaded into the network", decides=True)
     if name in names.MOVES:
         walk.change(module, "moved", arguments.node)
-    if name in names.SAME:
+    if name in names.SAME or (name == "from_pretrained" and isinstance(module, Module)):
         return of(module)
     if name in ("register_buffer", "register_parameter", "add_module", "register_module") and len(arguments.values) > 1:
         label, value = literal(arguments.values[0]), arguments.values[1]

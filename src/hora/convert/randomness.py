@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from hora.convert import access, shapes
 from hora.convert.arguments import Arguments
+from hora.convert.memory import ANY
 from hora.convert.spread import ALIKE, ENTRIES, ZERO, Kind, Spread, mixed, own
-from hora.convert.values import RANDOM, UNKNOWN, Generator, Positions, Shuffled, Value, of, tensor
+from hora.convert.values import RANDOM, UNKNOWN, Box, Generator, Positions, Shuffled, Value, of, tensor
 
 if TYPE_CHECKING:
     from hora.convert.walk import Walk
@@ -150,6 +151,10 @@ def _drawn(walk: Walk, arguments: Arguments, content: Spread) -> Spread:
     if not content.alike and arguments.pairs and getattr(node.func, "attr", "") == "shuffle":
         target, value = arguments.pairs[0]
         walk.assign(target, access.tinted(value, content))
+        for thing in value.things:
+            if isinstance(thing, Box):
+                # What else holds the list holds the same one.
+                walk.state.add(thing, ANY, Value(content))
     return content
 
 

@@ -42,12 +42,17 @@ class Reading:
     in_place: bool
 
 
-def readings(program: Program, escape: Escape) -> list[Reading] | None:
-    """Give how the values that escape are reduced where they are read; None where that cannot be done."""
+def readings(program: Program, escape: Escape, *, inner: bool = True) -> list[Reading] | None:
+    """Give how the values that escape are reduced where they are read; None where that cannot be done.
+
+    Not ``inner``, they are reduced before the function that they escape in.
+    """
     spreads = [value.spread for _, value in escape.parts]
     if inside_evaluation(program, escape.place):
         return None
     for node, parts, context in _levels(program, escape, spreads):
+        if context == escape.place.context and not inner:
+            return None
         found = _reduced_at(program, node, parts, context)
         if found is not None:
             return found

@@ -176,6 +176,9 @@ def element(walk: Walk, value: Value, node: ast.AST) -> Value | None:
         return tensor(spread, number=value.number)
     if spread.kind is Kind.ROWS and spread.axis == 0 and walk.control.alike:
         return tensor(Spread(Kind.EACH, spread.loaders, 0), number=value.number)
+    if spread.kind is Kind.ROWS and spread.axis:
+        # In front of the samples stands another axis, such as that of time: each turn has all samples.
+        return tensor(replace(spread, axis=spread.axis - 1), number=value.number)
     if spread.kind in ENTRIES and walk.sampling is not None:
         return tensor(mixed("HR305", "each sample of the batch meets each other", node, spread))
     return None

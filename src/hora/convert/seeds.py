@@ -33,10 +33,15 @@ def apart(program: Program, source: Source, stream: str) -> tuple[str, list[Edit
 
 
 def together(program: Program, stream: str) -> tuple[str, list[Edit]]:
-    """Give what brings a stream to where it is on worker 0, and the import that it needs."""
+    """Give what brings a stream to where it is on worker 0 at the start, and the import that it needs."""
     # What the script imports after its start is not there yet.
     start = next((call.node.lineno for call in program.calls_of(f"{NAME}.init") if program.own(call.node)), sys.maxsize)
-    name, edits = named(program.source, stream, start)
+    return together_in(program, program.source, stream, start)
+
+
+def together_in(program: Program, source: Source, stream: str, before: int = sys.maxsize) -> tuple[str, list[Edit]]:
+    """Give what brings a stream to where it is on worker 0 before a line of a file, and the import that it needs."""
+    name, edits = named(source, stream, before)
     return _TOGETHER[stream].format(name=name, hvd=program.runtime), edits
 
 
@@ -51,7 +56,7 @@ def streams(program: Program, node: ast.AST) -> frozenset[str | None]:
 
 
 def seeded(program: Program, stream: str, *, apart: bool) -> bool:
-    """Whether a stream is seeded in the script: ``apart`` when on each worker for itself, else from worker 0."""
+    """Whether a stream is seeded in the script: ``apart`` when on each worker for itself, else once from worker 0."""
     for name, given in SEEDS.items():
         if stream not in given:
             continue
@@ -61,6 +66,6 @@ def seeded(program: Program, stream: str, *, apart: bool) -> bool:
                 isinstance(arg, ast.Call) and ast.unparse(arg.func) == f"{program.runtime}.broadcast_object"
                 for arg in call.node.args
             )
-            if own if apart else sent:
+            if own if apart else sent and not call.place.loops:
                 return True
     return False

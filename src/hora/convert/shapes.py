@@ -207,6 +207,25 @@ def among(axis: int | None, axes: frozenset[int]) -> bool:
     return (axis or 0) in axes or ANYWHERE in axes
 
 
+def lowered(spread: Spread, axes: frozenset[int], kept: bool | None = False) -> Spread:
+    """Give the spread of what is left where axes are taken away: the samples are counted by an earlier one.
+
+    ``kept``: whether the axes stay, with one entry; None where that is not known.
+    """
+    before = sum(0 <= axis < (spread.axis or 0) for axis in axes)
+    if not before or kept:
+        return spread
+    return replace(spread, axis=None if kept is None or spread.axis is None else spread.axis - before)
+
+
+def keeps(values: tuple[Value, ...], arguments: Arguments, position: int) -> bool | None:
+    """Whether an operation is told to keep the axes that it goes along; None where that is not known."""
+    found = next((value for name, value in arguments.keywords if name in ("keepdim", "keepdims")), None)
+    found = found or (values[position] if len(values) > position else None)
+    told = literal(found) if found is not None else False
+    return told if isinstance(told, bool) else None
+
+
 def dimension(shape: Value, index: Value, node: ast.AST) -> Value:
     """Give one size of a tensor."""
     for thing in shape.things:

@@ -33,6 +33,11 @@ ALONG = frozenset({
     "cumsum", "softmax", "log_softmax", "cumprod", "kthvalue", "softmin", "normalize", "renorm", "nanmedian",
     "gumbel_softmax", "percentile", "histogram", "ptp",
 })  # fmt: skip
+_IN_PLACE_OF = frozenset({
+    "topk", "sort", "argsort", "cumsum", "cumprod", "softmax", "log_softmax", "softmin", "normalize", "renorm",
+    "gumbel_softmax", "unique", "histc", "bincount", "histogram",
+})  # fmt: skip
+"""Those of them that leave as many axes as there were, or are not told apart."""
 COUPLING = frozenset({
     "mm", "einsum", "cdist", "pdist", "corrcoef", "cov", "mv", "dot", "inner", "outer", "ger", "addmm", "tensordot",
     "vdot", "kron", "cartesian_prod",
@@ -143,7 +148,11 @@ def operation(walk: Walk, name: str, values: tuple[Value, ...], arguments: Argum
     bare = name.rstrip("_")
     if name in DETACH:
         return Value(spread, number=True)
-    if name in KEEP or name in ("squeeze",):
+    if name == "squeeze" and spread.kind in ENTRIES and spread.axis:
+        axes = shapes.axes_of(shapes.axis_of(values, arguments))
+        left = shapes.lowered(spread, axes) if axes is not None else replace(spread, axis=None)
+        return Value(left, number=first.number, sized=first.sized)
+    if name in KEEP or name == "squeeze":
         return Value(spread, number=first.number, sized=first.sized)
     if name in DRAWN:
         return Value(join_spreads(spread, walk.stream("torch", node)) if not spread.local else spread)
@@ -157,9 +166,13 @@ def operation(walk: Walk, name: str, values: tuple[Value, ...], arguments: Argum
         alone = spread if spread.kind is Kind.EACH else ALIKE
         return Value(Spread(kind, spread.loaders) if spread.kind in ENTRIES else alone, number=True)
     if bare in SUMS:
-        return reduction(
-            first, spread, "mean" if bare in ("nanmean", "average") else bare, shapes.axis_of(values, arguments), node
-        )
+        name = "mean" if bare in ("nanmean", "average") else bare
+        result = reduction(first, spread, name, shapes.axis_of(values, arguments), node)
+        if spread.kind in ENTRIES and result.spread.kind is spread.kind:
+            axes = shapes.axes_of(shapes.axis_of(values, arguments)) or frozenset()
+            left = shapes.lowered(result.spread, axes, shapes.keeps(values, arguments, 2))
+            return replace(result, spread=left)
+        return result
     if bare == "bincount" and spread.kind in ENTRIES and arguments.get(2, "minlength") is not None:
         return tensor(Spread(Kind.SUM, spread.loaders))
     if bare in ARITHMETIC and len(values) > 1 and len(node.args) >= 1:
@@ -298,7 +311,9 @@ def _along(
         spread.flat and -1 in axes and name in ("topk", "sort", "argsort", "cumsum")
     ):
         return mixed("HR305", f"{name}() along the axis of the samples", node, spread)
-    return spread
+    if name in _IN_PLACE_OF:
+        return spread
+    return shapes.lowered(spread, axes, shapes.keeps(values, arguments, 3 if name in ("norm", "quantile") else 2))
 
 
 def reduction(value: Value, spread: Spread, name: str, axis: Value | None, node: ast.AST) -> Value:

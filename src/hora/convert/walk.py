@@ -331,6 +331,8 @@ class Walk:
         """Note that the next batch is handed out."""
         if loaders:
             self.state.trace.note(self.facts.draws, (node, self.context), Draw(node, loaders, self.place))
+            for loader in loaders:
+                self.facts.hand_over(plain(loader), self.state)
             self.pass_batch(loaders)
 
     def pass_batch(self, loaders: frozenset[Loader]) -> None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Set
 
-from hora.convert.edits import Edit, insert_after
+from hora.convert.edits import Edit, insert_after, insert_before
+from hora.convert.facts import Call
 from hora.convert.finding import Finding
 from hora.convert.program import Program
 from hora.convert.runtime import NAME
-from hora.convert.seeds import seeded, streams, together
-from hora.convert.spread import Kind
+from hora.convert.seeds import seeded, streams, together, together_in
+from hora.convert.spread import Kind, Spread
 from hora.convert.unordered import unordered
-from hora.convert.values import Instance
+from hora.convert.values import Instance, Loader
 
 CODE = "HR502"
 TITLE = "splits, permutations and sampled settings agree on all workers"
@@ -23,15 +25,66 @@ _ANEW = frozenset({"np.random.seed", "numpy.random.seed", "random.seed", "torch.
 def detect(program: Program) -> list[Finding]:
     """Find loaders whose data or sampler each worker has drawn for itself."""
     findings: dict[Finding, None] = {}
-    losses = ((backward.node, backward.value.spread) for backward in program.backwards)
-    for thing, spread in (*program.facts.own.items(), *losses):
-        if spread.kind is not Kind.OWN or spread.why is None or spread.why.code != CODE:
-            continue
+    losses = [(one.node, one.value.spread) for one in program.backwards if _is_drawn(one.value.spread, CODE)]
+    data = [(thing, spread) for thing, spread in program.facts.own.items() if _is_drawn(spread, CODE, "HR503")]
+    for thing, spread in (*data, *losses):
+        assert spread.why is not None
         where = spread.why.node if hasattr(spread.why.node, "lineno") else getattr(thing, "site", program.source.tree)
         message = f"each worker would have its own data: {spread.why.message}"
-        edits = _one_seed(program, where)
-        findings[program.finding(CODE, where, message if edits else f"{message}; seed it first", edits)] = None
+        edits = _again(program, where) if isinstance(thing, Loader) else None
+        edits = edits or _one_seed(program, where)
+        mend = "seed it first" if spread.why.code == CODE else "draw it with a seeded generator"
+        findings[program.finding(CODE, where, message if edits else f"{message}; {mend}", edits)] = None
     return [*findings, *unordered(program, CODE), *_seeded_anew(program)]
+
+
+def _is_drawn(spread: Spread, *codes: str) -> bool:
+    """Whether each worker has drawn a value for itself, as rules of these codes speak of."""
+    return spread.kind is Kind.OWN and spread.why is not None and spread.why.code in codes
+
+
+def _again(program: Program, node: ast.AST) -> list[Edit] | None:
+    """Bring the stream to where worker 0 has it each time that data is drawn between epochs; None if it is not.
+
+    The stream is the same on all workers from there on: one that noise for samples is drawn from is left alone.
+    """
+    drawn = streams(program, node)
+    stream = next(iter(drawn)) if len(drawn) == 1 else None
+    if stream is None or stream == "torch" or any(stream in streams(program, one) for one, _ in program.facts.noise):
+        return None
+    loops = {loop for draw in program.training_draws for loop in draw.place.loops[:-1]}
+    calls = [call for call in program.calls_by_node.get(node, ()) if loops.intersection(call.place.loops)]
+    starts = {_began(program, call, {loop for loop, _ in loops}) for call in calls}
+    places = [call.place for call in calls] + [place for start in starts for place in program.places(start)]
+    if not calls or not all(place.control.alike and not place.alone for place in places):
+        return None
+    edits: list[Edit] = []
+    for statement in sorted(starts, key=lambda one: one.lineno):
+        line, needed = together_in(program, program.home(statement), stream)
+        block = program.block(statement)
+        before = block[block.index(statement) - 1 : block.index(statement)]
+        if not before or ast.unparse(before[0]) != line:
+            edits += [*needed, insert_before(program.home(statement), statement, [line])]
+    return edits or None
+
+
+def _began(program: Program, call: Call, loops: Set[ast.AST]) -> ast.stmt:
+    """Give the statement that draws: that which calls the data's own method, or the loop that draws one by one."""
+    given = (value for loader in program.training_loaders for value in program.facts.given[loader].all)
+    data = {thing for value in given for thing in value.things if isinstance(thing, Instance)}
+    node: ast.AST = call.node
+    for depth, site in enumerate(call.place.context):
+        outer = program.facts.calls.get((site, call.place.context[:depth]))
+        if outer is not None and data & {getattr(one, "bound", None) for one in outer.function.things}:
+            node = site
+            break
+    statement = program.statement(node)
+    for parent in program.ancestors(statement):
+        if parent in loops or isinstance(parent, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            break
+        if isinstance(parent, ast.stmt):
+            statement = parent
+    return statement
 
 
 def _seeded_anew(program: Program) -> list[Finding]:

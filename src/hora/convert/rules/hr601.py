@@ -5,11 +5,11 @@ from __future__ import annotations
 import ast
 
 from hora.convert.edits import Edit, insert_after, insert_before, replace
-from hora.convert.facts import KEPT
+from hora.convert.facts import KEPT, Escape
 from hora.convert.finding import Finding
 from hora.convert.keeping import gathered_where_kept
 from hora.convert.losses import all_followed
-from hora.convert.metrics import dealt, for_evaluation, loaders_of, totals, unweighed
+from hora.convert.metrics import dealt, for_evaluation, handed_in, loaders_of, totals, unweighed
 from hora.convert.naming import loader
 from hora.convert.program import Program
 from hora.convert.readings import Reading, readings
@@ -32,6 +32,7 @@ def detect(program: Program) -> list[Finding]:
         or _reduce_after(program)
         or _reduce_where_read(program)
         or gathered_where_kept(program)
+        or (_reduce_where_handed(program) if _refuse(program) else [])
         or _refuse(program)
     )
 
@@ -50,10 +51,13 @@ def blocked(program: Program) -> frozenset[int]:
 def _weigh(program: Program) -> list[Finding]:
     """Weigh the means that are added up over batches, and leave borrowed samples out of counts and sums."""
     names: dict[ast.expr, set[tuple[str | None, bool]]] = {}
-    for _statement, term, spread, place in unweighed(program):
+    for statement, term, spread, place in unweighed(program):
         loop = next((loop for loop, context in reversed(place.loops) if context == place.context), None)
         near = [loop.iter] if isinstance(loop, ast.For) else []
         name = loader(program, loaders_of(spread), place, near)
+        if name is not None and not name.startswith("self.") and handed_in(program, statement, term):
+            # A meter knows no loader: what it is handed is reduced before.
+            name = None
         names.setdefault(term, set()).add((name, spread.kind is Kind.MEAN))
         if len(program.values(term)) != len([v for v in program.values(term) if dealt(v.spread)]):
             names[term].add((None, False))
@@ -85,12 +89,28 @@ def _reduce_after(program: Program) -> list[Finding]:
 def _reduce_where_read(program: Program) -> list[Finding]:
     """Reduce values where they are read."""
     plan: dict[ast.expr, Reading] = {}
-    message = "a value of the worker's slice is read as if it were all"
     # What is read of a list comes after what is put there: once that is the global value, so is what is read.
     escapes = program.facts.escapes.values()
     for some in ([one for one in escapes if one.use == KEPT], [one for one in escapes if one.use != KEPT]):
         for escape in some if not plan else ():
             plan |= {reading.node: reading for reading in readings(program, escape) or ()}
+    return _reduced(program, plan)
+
+
+def _reduce_where_handed(program: Program) -> list[Finding]:
+    """Reduce means where they are handed to an object that adds them up, as a meter does."""
+    plan: dict[ast.expr, Reading] = {}
+    for statement, term, spread, place in unweighed(program):
+        value = program.value(term, place.context)
+        if spread.kind is Kind.MEAN and value is not None and handed_in(program, statement, term):
+            handed = Escape(term, ((term, value),), KEPT, place)
+            plan |= {reading.node: reading for reading in readings(program, handed, inner=False) or ()}
+    return _reduced(program, plan)
+
+
+def _reduced(program: Program, plan: dict[ast.expr, Reading]) -> list[Finding]:
+    """Reduce values by a plan."""
+    message = "a value of the worker's slice is read as if it were all"
     ordered = sorted(plan.values(), key=lambda one: (one.node.lineno, one.node.col_offset))
     findings: list[Finding] = []
     given: list[tuple[ast.stmt, str, str]] = []

@@ -46,7 +46,7 @@ def detect(program: Program) -> list[Finding]:
         program.finding(CODE, call.node, "every worker shows this progress bar", [_disable(program, call)])
         for call in program.calls_of(*BARS)
         if not any(keyword.arg in ("disable", None) for keyword in call.node.keywords)
-        and call.node.args
+        and (call.node.args or call.node.keywords)
         and not call.place.alone
     ]
     if not any(finding.mendable for finding in findings):

@@ -7,12 +7,12 @@ import ast
 from hora.convert.edits import insert_after, insert_before, replace
 from hora.convert.facts import Call
 from hora.convert.finding import Finding
-from hora.convert.guards import elsewhere, guarded, runs
+from hora.convert.guards import elsewhere, guarded, runs, together
 from hora.convert.imports import added, bound
 from hora.convert.names import SAVERS
 from hora.convert.program import Program
 from hora.convert.rules.hr602 import speaks
-from hora.convert.rules.missing import made_where_missing
+from hora.convert.rules.missing import made_by, made_where_missing
 from hora.convert.runtime import NAME
 from hora.convert.values import Foreign, Method, Named, WorkerZero
 
@@ -39,6 +39,7 @@ _PICTURES = frozenset({
 _LATER = frozenset({"torch.save", "pickle.dump", "joblib.dump", "json.dump", "shutil.copy", "shutil.copyfile"})
 _DIRECTORIES = frozenset({"os.makedirs", "os.mkdir", "shutil.rmtree"})
 _LOOKS = frozenset({"os.path.isdir", "os.path.exists", "os.listdir", "os.scandir"})
+_LISTS = frozenset(map(Named, ("os.listdir", "os.scandir", "os.walk", "glob.glob", "glob.iglob")))
 _OPENERS = frozenset({"logging.FileHandler", "logging.basicConfig", "logging.handlers.RotatingFileHandler"})
 _METHODS = frozenset({
     "save", "savefig", "to_csv", "to_json", "to_pickle", "to_parquet", "mkdir", "unlink", "rmdir", "write_text",
@@ -54,7 +55,7 @@ def detect(program: Program) -> list[Finding]:
         program.finding(CODE, run[0], "every worker writes this", guarded(program, run))
         for run in runs(program, lambda statement: writes(program, statement))
     ]
-    return findings or _opened(program) or _waits(program) or _unguarded(program)
+    return findings or _opened(program) or _waits(program) or _looked_first(program) or _unguarded(program)
 
 
 def writes(program: Program, statement: ast.stmt) -> bool:
@@ -141,18 +142,23 @@ def _waits(program: Program) -> list[Finding]:
         if not call.place.alone or not (names & SAVERS or _draws(call)):
             continue
         guard = _guard(program, call.node)
-        if guard is None or _waits_beside(program, guard, 1):
+        if guard is None:
             continue
         readers = [one for name in names for one in program.all_calls if _reads(program, name, call, one)]
         readers += [one for name in names for one in program.all_calls if _looks(program, name, call, one)]
         if _draws(call):
             pictures = {Named(name) for name in _PICTURES}
             readers += [one for one in program.all_calls if one.function.things & pictures]
+        if _prepares(program, call):
+            readers += [one for one in program.all_calls if one.function.things & _LISTS]
         later = [one for one in readers if not one.place.alone and _may_follow(program, call, one)]
-        place = next(iter(program.places(guard)), call.place)
+        whole = _whole(program, guard, later) if _prepares(program, call) else guard
+        if _waits_beside(program, guard, 1) or _waits_beside(program, whole, 1):
+            continue
+        place = next(iter(program.places(whole)), call.place)
         message = "what worker 0 writes here may be read by the others before it is written"
         if later and place.control.alike:
-            edits = [insert_after(program.home(guard), guard, [f"{program.runtime}.barrier()"])]
+            edits = [insert_after(program.home(whole), whole, [f"{program.runtime}.barrier()"])]
             return [program.finding(CODE, call.node, message, edits)]
         for reader in later:
             statement = program.statement(reader.node)
@@ -161,6 +167,46 @@ def _waits(program: Program) -> list[Finding]:
             elif not _waits_beside(program, statement, -1):
                 edits = [insert_before(program.home(statement), statement, [f"{program.runtime}.barrier()"])]
                 return [program.finding(CODE, reader.node, message, edits)]
+    return findings
+
+
+def _prepares(program: Program, write: Call) -> bool:
+    """Whether a write comes before the training, as that of files which are made once and then listed."""
+    first = program.backwards[0] if program.backwards else None
+    return first is not None and program.order(write.node, write.place.context) < program.order(
+        first.node, first.place.context
+    )
+
+
+def _whole(program: Program, guard: ast.If, readers: list[Call]) -> ast.stmt:
+    """Give the outermost loop of a function that writes all the files, before any is read, or the guarded write."""
+    whole: ast.stmt = guard
+    for outer in program.ancestors(guard):
+        if isinstance(outer, ast.FunctionDef | ast.AsyncFunctionDef):
+            break
+        if isinstance(outer, ast.For | ast.While):
+            if any(outer in {loop for loop, _ in reader.place.loops} for reader in readers):
+                break
+            whole = outer
+    return whole
+
+
+def _looked_first(program: Program) -> list[Finding]:
+    """Find choices by what files there are, in which worker 0 makes some and all wait: all must have looked before."""
+    message = "a worker that looks when worker 0 has begun to make these files takes another way"
+    looks = {Named(name) for name in _LOOKS}
+    findings: list[Finding] = []
+    for choice, places in program.facts.places.items():
+        if not isinstance(choice, ast.If) or not all(one.control.alike and not one.alone for one in places.values()):
+            continue
+        first = choice.body[0]
+        if not together(program, choice) or _waits_beside(program, first, 0):
+            continue
+        asked = made_by(program, [choice.test])
+        made = made_by(program, choice.body)
+        if any(one.function.things & looks for one in asked) and any(one.place.alone and _writer(one) for one in made):
+            edits = [insert_before(program.home(first), first, [f"{program.runtime}.barrier()"])]
+            findings.append(program.finding(CODE, choice, message, edits))
     return findings
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from hora.convert.edits import insert_after
 from hora.convert.facts import Call
@@ -68,7 +68,12 @@ def _asks(program: Program, test: ast.expr) -> bool:
 
 def _inside(program: Program, choice: ast.If) -> list[Call]:
     """Give the calls that a choice makes, itself or in what it calls."""
-    nodes = {node for statement in choice.body for node in ast.walk(statement)}
+    return made_by(program, choice.body)
+
+
+def made_by(program: Program, parts: Iterable[ast.AST]) -> list[Call]:
+    """Give the calls that are made in parts of a file, or in what is called there."""
+    nodes = {node for part in parts for node in ast.walk(part)}
     return [call for call in program.all_calls if call.node in nodes or nodes.intersection(call.place.context)]
 
 
