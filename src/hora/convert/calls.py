@@ -255,6 +255,7 @@ def inline(walk: Walk, function: Function, node: ast.AST, args: tuple[Value, ...
     before = walk.state.copy().cells
     exits, walk.exits = walk.exits, type(walk.exits)()
     around, trace.visit = trace.visit, Visit()
+    entered, walk.entered = walk.entered, walk.control
     walk.running.append(function.node)
     with walk.inside(frame, context, function.frame):
         _bind(walk, function, args, keywords)
@@ -263,6 +264,7 @@ def inline(walk: Walk, function: Function, node: ast.AST, args: tuple[Value, ...
         else:
             result = _body(walk, function.node, node, context[:-1])
     walk.running.pop()
+    walk.entered = entered
     inner, walk.exits = walk.exits, exits
     drawn: frozenset[Loader] = frozenset() if inner.yields else inner.drawn
     walk.exits.drawn |= drawn

@@ -131,6 +131,8 @@ class Facts:
     partners: dict[tuple[ast.Subscript, Context], Place] = field(default_factory=dict)
     chosen: dict[ast.AST, tuple[str, ...]] = field(default_factory=dict)
     seeded: list[ast.AST] = field(default_factory=list)
+    uniform: dict[tuple[ast.Subscript, Context], ast.AST] = field(default_factory=dict)
+    altered: set[ast.AST] = field(default_factory=set)
 
     def reach(self, statement: ast.stmt, place: Place) -> None:
         """Note that a statement is reached."""

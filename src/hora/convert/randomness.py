@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from hora.convert import access, shapes
 from hora.convert.arguments import Arguments
 from hora.convert.spread import ALIKE, ENTRIES, ZERO, Kind, Spread, mixed, own
-from hora.convert.values import RANDOM, UNKNOWN, Generator, Positions, Shuffled, Value, of, tensor
+from hora.convert.values import RANDOM, UNKNOWN, Box, Generator, Positions, Shuffled, Value, of, tensor
 
 if TYPE_CHECKING:
     from hora.convert.walk import Walk
@@ -29,6 +29,11 @@ SIZED = frozenset({
     "rand", "randn", "randint", "zeros", "ones", "empty", "full", "arange", "eye", "randperm", "tril", "triu",
     "Tensor", "FloatTensor", "LongTensor",
 })  # fmt: skip
+
+
+UNIFORM = frozenset({"zeros", "ones", "full"})
+_GIVEN = frozenset({"Tensor", "FloatTensor", "LongTensor"})
+_SQUARE = frozenset({"eye", "tril", "triu"})
 
 
 def stream_of(name: str) -> str | None:
@@ -107,7 +112,12 @@ def _torch(walk: Walk, name: str, arguments: Arguments) -> Spread:
         sizes = arguments.values[-1:]
     if name in ("full",) and arguments.values:
         sizes = arguments.values[:1]
-    return shapes.made(walk, sizes if size is None else (size,), node, content)
+    spread = shapes.made(walk, sizes if size is None else (size,), node, content, uniform=name in UNIFORM)
+    listed = any(value.items is not None or value.only(Box) for value in arguments.values[:1])
+    if (full := spread.unsliced) is not None and (name in _SQUARE or (name in _GIVEN and listed)):
+        # Both axes of a square are as long as the batch, and what is given in a list is no size.
+        return Spread(Kind.MIXED, why=full.why)
+    return spread
 
 
 def _positions(walk: Walk, arguments: Arguments) -> Value:
