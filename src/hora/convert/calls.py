@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hora.convert import access, commands, expressions, library, methods, networks, statements, tensors
+from hora.convert import access, commands, detaching, expressions, library, methods, networks, statements, tensors
 from hora.convert.arguments import Arguments, Keywords
 from hora.convert.facts import Call
 from hora.convert.memory import either, merge
@@ -232,6 +232,8 @@ def construct(walk: Walk, cls: Class, arguments: Arguments) -> Value:
 
 def inline(walk: Walk, function: Function, node: ast.AST, args: tuple[Value, ...], keywords: Keywords) -> Value:
     """Follow a function with its arguments and give what it returns."""
+    if len(args) == 1 and not keywords and detaching.detaches(function.node):
+        return detaching.detached(args[0])
     if len(walk.context) >= DEPTH or walk.running.count(function.node) >= (2 if function.bound is not None else 1):
         if function.bound is not None and networks.is_module(function.bound):
             whole = networks.combined(walk, args, node)

@@ -101,7 +101,9 @@ def subscript(walk: Walk, receiver: Value, node: ast.Subscript, index: Value) ->
         if spread.kind is Kind.OWN and inside.local:
             return tensor(spoiled(spread, inside))
         if not spread.local and inside.kind in (*ENTRIES, Kind.MIXED):
-            return tensor(replace(inside, axis=0 if inside.kind is not Kind.MIXED else None))
+            return tensor(
+                replace(inside, axis=_axis_taken(walk, node.slice) if inside.kind is not Kind.MIXED else None)
+            )
         if spread.kind is Kind.EACH and inside.local:
             return tensor(nonlinear((spread, inside), node, "an index"))
         return Value(spread, number=receiver.number) if spread.local else access.tinted(receiver, inside)
@@ -149,6 +151,15 @@ def _own_slice(walk: Walk, node: ast.expr) -> Spread | None:
         return None
     end = walk.value(node.upper)
     return Spread(Kind.ROWS, end.spread.loaders, 0) if Start() in end.things and end.spread.local else None
+
+
+def _axis_taken(walk: Walk, index: ast.expr) -> int | None:
+    """Give the axis that entries are taken along, one for each sample; None where that is not to be seen."""
+    if not isinstance(index, ast.Tuple):
+        return 0
+    taking = [place for place, one in enumerate(index.elts) if walk.value(one).spread.local]
+    whole = all(_whole(one) for place, one in enumerate(index.elts) if place not in taking)
+    return taking[0] if len(taking) == 1 and whole else 0 if taking[:1] == [0] else None
 
 
 def _taken(walk: Walk, spread: Spread, inside: Spread, node: ast.Subscript) -> Spread:
