@@ -10,7 +10,7 @@ from hora.convert import assumptions, calls, choices, gradients, listings, netwo
 from hora.convert.arguments import literal
 from hora.convert.facts import KEPT
 from hora.convert.memory import ANY, either
-from hora.convert.spread import ALIKE, ENTRIES, Kind, Spread, mixed
+from hora.convert.spread import ALIKE, ENTRIES, Kind, Spread, mixed, varied
 from hora.convert.spread import join as join_spreads
 from hora.convert.values import (
     NUMBER,
@@ -246,7 +246,10 @@ def store_item(walk: Walk, target: ast.Subscript, value: Value, origin: ast.expr
             continue
     if all(is_plain(thing) for thing in receiver.things) and isinstance(target.value, ast.Name | ast.Attribute):
         spread = join_spreads(receiver.spread, value.spread)
-        if receiver.spread.kind in ENTRIES:
+        walk.alter(receiver)
+        if receiver.spread.full and value.spread.alike and not index_spread(walk, index).local:
+            spread = varied(receiver.spread)
+        elif receiver.spread.kind in ENTRIES:
             # Writing to a sample by its place picks it as reading does.
             taken = shapes.subscript(walk, receiver, target, index).spread
             spread = taken if taken.kind is Kind.MIXED else spread

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hora.convert import access, commands, expressions, library, methods, networks, statements, tensors
+from hora.convert import access, commands, detaching, expressions, library, methods, networks, statements, tensors
 from hora.convert.arguments import Arguments, Keywords
 from hora.convert.facts import Call
 from hora.convert.memory import either, merge
@@ -232,6 +232,8 @@ def construct(walk: Walk, cls: Class, arguments: Arguments) -> Value:
 
 def inline(walk: Walk, function: Function, node: ast.AST, args: tuple[Value, ...], keywords: Keywords) -> Value:
     """Follow a function with its arguments and give what it returns."""
+    if len(args) == 1 and not keywords and detaching.detaches(function.node):
+        return detaching.detached(args[0])
     if len(walk.context) >= DEPTH or walk.running.count(function.node) >= (2 if function.bound is not None else 1):
         if function.bound is not None and networks.is_module(function.bound):
             whole = networks.combined(walk, args, node)
@@ -255,6 +257,7 @@ def inline(walk: Walk, function: Function, node: ast.AST, args: tuple[Value, ...
     before = walk.state.copy().cells
     exits, walk.exits = walk.exits, type(walk.exits)()
     around, trace.visit = trace.visit, Visit()
+    entered, walk.entered = walk.entered, walk.control
     walk.running.append(function.node)
     with walk.inside(frame, context, function.frame):
         _bind(walk, function, args, keywords)
@@ -263,6 +266,7 @@ def inline(walk: Walk, function: Function, node: ast.AST, args: tuple[Value, ...
         else:
             result = _body(walk, function.node, node, context[:-1])
     walk.running.pop()
+    walk.entered = entered
     inner, walk.exits = walk.exits, exits
     drawn: frozenset[Loader] = frozenset() if inner.yields else inner.drawn
     walk.exits.drawn |= drawn

@@ -70,6 +70,9 @@ def operate(
         return left
     if (places := shapes.offset(op, left, right)) is not None:
         return places
+    for held, factor in ((left, right), (right, left)):
+        if one.full is not other.full and held.spread.full and factor.only(Constant):
+            return replace(held, things=frozenset())
     sequence = any(isinstance(thing, Box | Parameters) for thing in left.things) or left.items is not None
     if isinstance(op, ast.Add | ast.Sub) and not sequence:
         spread = add(one, other, node)

@@ -132,6 +132,8 @@ class Facts:
     partners: dict[tuple[ast.Subscript, Context], Place] = field(default_factory=dict)
     chosen: dict[ast.AST, tuple[str, ...]] = field(default_factory=dict)
     seeded: list[ast.AST] = field(default_factory=list)
+    uniform: dict[tuple[ast.Subscript, Context], ast.AST] = field(default_factory=dict)
+    altered: set[ast.AST] = field(default_factory=set)
 
     def hand_over(self, loader: Loader, state: State) -> None:
         """Note what a loader's data and sampler hold that is not alike on all workers, as it is made or drawn from."""

@@ -303,7 +303,8 @@ def _numpy(walk: Walk, name: str, arguments: Arguments) -> Value:
     given = listings.gathered(walk, arguments.values[0]) if arguments.values else UNKNOWN
     if name in randomness.SIZED:
         content = ZERO if name == "zeros" else ALIKE
-        return tensor(shapes.made(walk, arguments.values[:1], arguments.node, content))
+        uniform = name in randomness.UNIFORM
+        return tensor(shapes.made(walk, arguments.values[:1], arguments.node, content, uniform=uniform))
     if any(isinstance(thing, Box | Stream) for thing in given.things):
         spread = walk.state.deep_spread(access.elements(walk, given, arguments.node)[0])
         if name in tensors.SUMS and spread.kind not in ENTRIES:

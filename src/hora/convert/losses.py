@@ -71,6 +71,8 @@ def all_followed(program: Program) -> bool:
 def broken(program: Program, backward: Backward) -> tuple[str, str, ast.AST] | None:
     """Give the rule that a loss breaks, how, and where; None where it breaks none."""
     spread = backward.value.spread
+    if spread.kind is not Kind.MIXED and (full := spread.unsliced) is not None:
+        return full.why.code, full.why.message, full.why.node
     if spread.kind is not Kind.SHARE and meetings.unlike_in_size(program, loaders_of(spread)):
         return "HR206", TWO_LOADERS, backward.node
     if spread.kind in (Kind.MEAN, Kind.SUM, Kind.SHARE, Kind.WHOLE):

@@ -104,6 +104,8 @@ def expression(
 
 def loader(program: Program, loaders: frozenset[Loader], place: Place, near: Sequence[ast.AST] = ()) -> str | None:
     """Give an expression for the loaders whose batch a step takes: a name, or the runtime's for the one that trains."""
+    if not loaders:
+        return None
     named = expression(program, frozenset(loaders), place, near, iterators=True)
     trains = {plain(one) for one in loaders} == program.training_loaders
     # Where each batch to train on is of the one loader, or of that which was chosen, the last handed out is this one's.

@@ -32,6 +32,11 @@ SIZED = frozenset({
 })  # fmt: skip
 
 
+UNIFORM = frozenset({"zeros", "ones", "full"})
+_GIVEN = frozenset({"Tensor", "FloatTensor", "LongTensor"})
+_SQUARE = frozenset({"eye", "tril", "triu"})
+
+
 def stream_of(name: str) -> str | None:
     """Give the stream of random numbers that a library's function draws from; None where it has its own."""
     if name in MAKERS:
@@ -108,7 +113,12 @@ def _torch(walk: Walk, name: str, arguments: Arguments) -> Spread:
         sizes = arguments.values[-1:]
     if name in ("full",) and arguments.values:
         sizes = arguments.values[:1]
-    return shapes.made(walk, sizes if size is None else (size,), node, content)
+    spread = shapes.made(walk, sizes if size is None else (size,), node, content, uniform=name in UNIFORM)
+    listed = any(value.items is not None or value.only(Box) for value in arguments.values[:1])
+    if (full := spread.unsliced) is not None and (name in _SQUARE or (name in _GIVEN and listed)):
+        # Both axes of a square are as long as the batch, and what is given in a list is no size.
+        return Spread(Kind.MIXED, why=full.why)
+    return spread
 
 
 def _positions(walk: Walk, arguments: Arguments) -> Value:

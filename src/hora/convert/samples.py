@@ -121,7 +121,7 @@ def returned(walk: Walk, value: Value) -> Value:
     if sampling is not None and (walk.frame, walk.context) == (sampling.frame, sampling.context):
         settle(sampling, walk.state, broken=True)
         return _left(sampling, replace(value, items=None))
-    return value if walk.control.alike else coloured(value, walk.control)
+    return value if walk.control.alike or walk.keeps_to_itself() else coloured(value, walk.control)
 
 
 def parts(value: Value) -> list[Value]:

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 from hora.convert import access
 from hora.convert.arguments import Arguments, literal
-from hora.convert.spread import ALIKE, ENTRIES, Kind, Reason, Spread, mixed, nonlinear, spoiled
+from hora.convert.spread import ALIKE, ENTRIES, Full, Kind, Reason, Spread, mixed, nonlinear, spoiled
 from hora.convert.values import Box, Constant, Positions, Shape, Shuffled, Start, Stream, Value, of, tensor
 
 if TYPE_CHECKING:
     from hora.convert.walk import Walk
 
+LAID_OUT = "a shape uses the batch size of the loader"
 ANYWHERE = 1000
 """Stands for an axis that is not known."""
 
@@ -60,12 +61,12 @@ def swapped(spread: Spread, values: tuple[Value, ...], name: str, node: ast.AST)
 def shaped(walk: Walk, spread: Spread, sizes: tuple[Value, ...], node: ast.AST, name: str, sized: bool) -> Spread:
     """Give the spread of a tensor in another shape."""
     if sized:
-        return mixed("HR207", "a shape uses the batch size of the loader", node, spread)
+        return mixed("HR207", LAID_OUT, node, spread)
     if spread.kind not in ENTRIES or (name == "flatten" and sizes and literal(sizes[0]) != 0):
         return spread
     flat = [one for size in sizes for one in (size.items if size.items is not None else (size,))]
     if flat and literal(flat[0]) in walk.sizes:
-        return mixed("HR207", "a shape uses the batch size of the loader", node, spread)
+        return mixed("HR207", LAID_OUT, node, spread)
     if not flat or (len(flat) == 1 and (literal(flat[0]) == -1 or name == "flatten")):
         return replace(spread, axis=0, flat=True)
     spread = replace(spread, flat=False)
@@ -89,6 +90,8 @@ def subscript(walk: Walk, receiver: Value, node: ast.Subscript, index: Value) ->
     """Give a part of a tensor."""
     spread = receiver.spread
     inside = access.index_spread(walk, index)
+    if spread.full and not inside.alike:
+        return tensor(_taken(walk, spread, inside, node))
     if spread.kind not in ENTRIES:
         if not spread.local and (own := _own_slice(walk, node.slice)):
             return tensor(own)
@@ -98,7 +101,9 @@ def subscript(walk: Walk, receiver: Value, node: ast.Subscript, index: Value) ->
         if spread.kind is Kind.OWN and inside.local:
             return tensor(spoiled(spread, inside))
         if not spread.local and inside.kind in (*ENTRIES, Kind.MIXED):
-            return tensor(replace(inside, axis=0 if inside.kind is not Kind.MIXED else None))
+            return tensor(
+                replace(inside, axis=_axis_taken(walk, node.slice) if inside.kind is not Kind.MIXED else None)
+            )
         if spread.kind is Kind.EACH and inside.local:
             return tensor(nonlinear((spread, inside), node, "an index"))
         return Value(spread, number=receiver.number) if spread.local else access.tinted(receiver, inside)
@@ -146,6 +151,33 @@ def _own_slice(walk: Walk, node: ast.expr) -> Spread | None:
         return None
     end = walk.value(node.upper)
     return Spread(Kind.ROWS, end.spread.loaders, 0) if Start() in end.things and end.spread.local else None
+
+
+def _axis_taken(walk: Walk, index: ast.expr) -> int | None:
+    """Give the axis that entries are taken along, one for each sample; None where that is not to be seen."""
+    if not isinstance(index, ast.Tuple):
+        return 0
+    taking = [place for place, one in enumerate(index.elts) if walk.value(one).spread.local]
+    whole = all(_whole(one) for place, one in enumerate(index.elts) if place not in taking)
+    return taking[0] if len(taking) == 1 and whole else 0 if taking[:1] == [0] else None
+
+
+def _taken(walk: Walk, spread: Spread, inside: Spread, node: ast.Subscript) -> Spread:
+    """Give the spread of what is taken for a slice of the batch from what is made as large as the batch."""
+    full = spread.unsliced
+    assert full is not None
+    leading = spread.kind is Kind.ROWS and spread.axis == 0
+    if leading and (own := _own_slice(walk, node.slice)):
+        return own
+    indices = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
+    if not leading or not _all_of_batch(walk, indices[0]) or not all(map(_whole, indices[1:])):
+        return Spread(Kind.MIXED, inside.loaders | spread.loaders, why=full.why)
+    if full.uniform:
+        walk.facts.uniform[node, walk.context] = full.why.node
+        return Spread(Kind.ROWS, inside.loaders, 0)
+    return mixed(
+        "HR207", "as many entries as the slice has samples are taken from what all workers hold alike", node, inside
+    )
 
 
 def _picked(walk: Walk, spread: Spread, inside: Spread, indices: list[ast.expr], node: ast.AST) -> Spread:
@@ -243,12 +275,15 @@ def _sizes(walk: Walk, size: Value) -> tuple[Value, ...]:
     return tuple(walk.state.held(boxes[0]).values()) if len(boxes) == 1 else (size,)
 
 
-def made(walk: Walk, sizes: tuple[Value, ...], node: ast.AST, content: Spread) -> Spread:
-    """Give the spread of a tensor made with the given sizes."""
+def made(walk: Walk, sizes: tuple[Value, ...], node: ast.AST, content: Spread, *, uniform: bool = False) -> Spread:
+    """Give the spread of a tensor made with the given sizes; ``uniform`` where all of its entries are the same."""
     flat = [item for size in sizes for item in _sizes(walk, size)]
     if any(size.sized for size in flat):
-        message = "a tensor is made as large as the batch size that the loader was given"
-        return Spread(Kind.MIXED, why=Reason("HR207", message, node))
+        why = Reason("HR207", "a tensor is made as large as the batch size that the loader was given", node)
+        axes = [axis for axis, size in enumerate(flat) if size.sized]
+        if len(axes) > 1 or not content.alike or any(size.spread.local for size in flat):
+            return Spread(Kind.MIXED, why=why)
+        return Spread(Kind.ROWS, frozenset({Full(why, uniform)}), axes[0])
     if flat and literal(flat[0]) in walk.sizes and walk.loops:
         message = f"a tensor is made of {literal(flat[0])} entries, which is the batch size of a loader"
         return Spread(Kind.MIXED, why=Reason("HR207", message, node))

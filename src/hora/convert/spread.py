@@ -47,6 +47,24 @@ class Reason:
 
 
 @dataclass(frozen=True)
+class Full:
+    """Stands in the place of a loader for what is made as large as the batch size that the loaders were given.
+
+    All workers hold it alike. Beside a slice of the batch, a worker's entries of it have to be taken first.
+
+    Attributes
+    ----------
+    why
+        The rule that speaks of it, and where it is made.
+    uniform
+        Whether each of its entries is the same, so that it does not matter which are taken.
+    """
+
+    why: Reason
+    uniform: bool = False
+
+
+@dataclass(frozen=True)
 class Spread:
     """A kind, with the loaders whose batches it depends on.
 
@@ -92,6 +110,16 @@ class Spread:
     def additive(self) -> bool:
         """Whether the workers' sum is its global value."""
         return self.kind in (Kind.COUNT, Kind.SUM, Kind.TOTAL)
+
+    @property
+    def full(self) -> bool:
+        """Whether it depends on no batch, but on what is made as large as one."""
+        return bool(self.loaders) and all(isinstance(one, Full) for one in self.loaders)
+
+    @property
+    def unsliced(self) -> Full | None:
+        """What it depends on that is made as large as a batch, if anything."""
+        return next((one for one in self.loaders if isinstance(one, Full)), None)
 
 
 TEXT = "a text shows it"
@@ -284,6 +312,15 @@ def nonlinear(parts: tuple[Spread, ...], node: ast.AST, what: str) -> Spread:
     return result
 
 
+def varied(spread: Spread) -> Spread:
+    """Give the spread of what no longer has to be the same in each entry."""
+    if not spread.full:
+        return spread
+    return replace(
+        spread, loaders=frozenset(replace(one, uniform=False) for one in spread.loaders if isinstance(one, Full))
+    )
+
+
 def older(spread: Spread, loaders: frozenset[Hashable]) -> Spread:
     """Give what a spread becomes when these loaders hand out their next batch."""
     if not spread.loaders & loaders:
@@ -301,6 +338,8 @@ def _early(left: Spread, right: Spread, node: ast.AST) -> Spread | None:
     """Give the cases that any operation shares: mixed parts, a worker's own, two loaders."""
     if Kind.MIXED in (left.kind, right.kind):
         return spoiled(left, right)
+    if left.local and right.local and left.full is not right.full and (full := left.unsliced or right.unsliced):
+        return Spread(Kind.MIXED, left.loaders | right.loaders, why=full.why)
     if Kind.OWN in (left.kind, right.kind):
         mine, other = (left, right) if left.kind is Kind.OWN else (right, left)
         if not other.local:
@@ -308,7 +347,8 @@ def _early(left: Spread, right: Spread, node: ast.AST) -> Spread | None:
         why = mine.why or Reason("HR503", "each worker has its own value", node)
         return Spread(Kind.MIXED, other.loaders, why=why)
     # Where entries meet one by one there are as many of each, or torch raises.
-    if left.local and right.local and left.loaders != right.loaders and not {left.kind, right.kind} <= {*ENTRIES}:
+    apart = left.local and right.local and left.loaders != right.loaders and not left.full
+    if apart and not {left.kind, right.kind} <= {*ENTRIES}:
         return mixed("HR206", TWO_LOADERS, node, left, right)
     if left.alike and right.alike:
         return WHOLE if Kind.WHOLE in (left.kind, right.kind) else ALIKE
@@ -326,7 +366,7 @@ def _rows(left: Spread, right: Spread, node: ast.AST) -> Spread:
     """Give the spread of an operation entry by entry, where at least one side has entries of samples."""
     for one, other in ((left, right), (right, left)):
         if other.alike and one.kind in (*ENTRIES, Kind.EACH):
-            return one
+            return varied(one)
     if left.kind is right.kind is Kind.EACH:
         return Spread(Kind.EACH, left.loaders | right.loaders)
     if left.kind in ENTRIES and right.kind in ENTRIES:

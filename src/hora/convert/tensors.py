@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from hora.convert import calls, expressions, listings, shapes
 from hora.convert.along import picked
 from hora.convert.arguments import Arguments, literal
-from hora.convert.spread import ALIKE, ENTRIES, ZERO, Kind, Spread, mixed, nonlinear, shown, text
+from hora.convert.spread import ALIKE, ENTRIES, ZERO, Kind, Spread, add, mixed, nonlinear, shown, text, varied
 from hora.convert.spread import join as join_spreads
 from hora.convert.values import NUMBER, Batch, Constant, Loader, Positions, Shape, Shuffled, Stream, Value, of, tensor
 
@@ -107,6 +107,8 @@ def method(walk: Walk, arguments: Arguments, receiver: Value, name: str) -> Valu
         result = replace(result, things=receiver.things)
     if Positions() in receiver.things and name in _RESHAPES:
         result = replace(receiver, items=None)
+    if name.endswith("_") and not name.endswith("__") and name not in (*KEEP, *DETACH):
+        walk.alter(receiver)
     if name.endswith("_") and not name.endswith("__") and result.spread != receiver.spread:
         if isinstance(node.func.value, ast.Name | ast.Attribute):
             walk.assign(node.func.value, result)
@@ -154,6 +156,8 @@ def operation(walk: Walk, name: str, values: tuple[Value, ...], arguments: Argum
         return Value(left, number=first.number, sized=first.sized)
     if name in KEEP or name == "squeeze":
         return Value(spread, number=first.number, sized=first.sized)
+    if name in DRAWN and spread.full:
+        return tensor(add(varied(spread), walk.stream("torch", node), node))
     if name in DRAWN:
         return Value(join_spreads(spread, walk.stream("torch", node)) if not spread.local else spread)
     if bare in ("size", "shape"):
@@ -185,7 +189,8 @@ def operation(walk: Walk, name: str, values: tuple[Value, ...], arguments: Argum
     if bare == "new_tensor":
         return tensor(walk.state.deep_spread(values[1])) if len(values) > 1 else tensor(ALIKE)
     if bare in ("new_zeros", "new_ones", "new_full", "new_empty"):
-        return tensor(shapes.made(walk, values[1:2] if bare == "new_full" else values[1:], node, ALIKE))
+        sizes = values[1:2] if bare == "new_full" else values[1:]
+        return tensor(shapes.made(walk, sizes, node, ALIKE, uniform=bare != "new_empty"))
     if bare in ("neg", "negative"):
         return replace(first, things=frozenset())
     keywords = tuple(value for _, value in arguments.keywords)

@@ -21,7 +21,7 @@ from hora.convert.memory import State
 from hora.convert.modules import Modules
 from hora.convert.recall import Recalled
 from hora.convert.source import Source
-from hora.convert.spread import ALIKE, Kind, Spread, own
+from hora.convert.spread import ALIKE, Full, Kind, Spread, own
 from hora.convert.values import (
     RANDOM,
     UNKNOWN,
@@ -105,6 +105,7 @@ class Walk:
         self.context: Context = ()
         self.control: Spread = ALIKE
         self.sampling: samples.Sampling | None = None
+        self.entered: Spread = ALIKE
         self.alone = False
         self.assumed: frozenset[assumptions.Fact] = frozenset()
         self.choices: dict[str, tuple[ast.Call, frozenset[Constant] | None]] = {}
@@ -162,7 +163,7 @@ class Walk:
 
     def assign(self, target: ast.expr, value: Value, origin: ast.expr | None = None) -> None:
         """Bind a target to the value of ``origin``; what a worker's own decision binds is its own too."""
-        if not self.control.alike:
+        if not self.control.alike and not (isinstance(target, ast.Name) and self.keeps_to_itself(target.id)):
             value = samples.coloured(value, self.control)
         if isinstance(target, ast.Name):
             self.bind(target.id, value)
@@ -175,6 +176,10 @@ class Walk:
             access.store_attribute(self, target, value)
         elif isinstance(target, ast.Subscript):
             access.store_item(self, target, value, origin)
+
+    def keeps_to_itself(self, name: str = "") -> bool:
+        """Whether worker 0 alone is in a function that it alone has called: its variables are no other worker's."""
+        return self.alone and self.control == self.entered and (not name or self._home(name) == self.frame)
 
     def bind(self, name: str, value: Value) -> None:
         """Bind a name where the walk is now."""
@@ -308,6 +313,10 @@ class Walk:
     def happen(self, what: str, node: ast.AST) -> None:
         """Note something that all workers must do together, or that leaves where they are."""
         self.state.trace.note(self.facts.events, (node, self.context, what), Event(what, node, self.place))
+
+    def alter(self, value: Value) -> None:
+        """Note that entries are written into what is made as large as the batch, whatever other names it has."""
+        self.facts.altered |= {one.why.node for one in value.spread.loaders if isinstance(one, Full)}
 
     def change(self, thing: Thing, how: str, node: ast.AST) -> None:
         """Note that a network's weights are loaded or drawn anew."""

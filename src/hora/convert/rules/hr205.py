@@ -12,6 +12,7 @@ from hora.convert.losses import BY_HAND, broken
 from hora.convert.networks import is_module
 from hora.convert.program import Program, names_in
 from hora.convert.rules.chunks import Chunks, chunked
+from hora.convert.rules.columns import Columns, columns
 from hora.convert.rules.hr201 import scaling
 from hora.convert.values import Criterion, Foreign, Instance, Module, Named, Value
 
@@ -63,6 +64,9 @@ def _loop(program: Program, backward: Backward) -> ast.For | ast.While | None:
 
 def _sliced(program: Program, backward: Backward, loop: ast.For | ast.While) -> list[Edit] | None:
     """Deal the rows of what a loop trains on; None where that is not to be seen."""
+    walked = columns(program, loop, _region(program, loop))
+    if walked is not None:
+        return None if _dealt_already(program) or program.weak else _dealt_columns(program, walked)
     if _time_first(program):
         return None
     chunks = chunked(program, loop)
@@ -82,6 +86,25 @@ def _sliced(program: Program, backward: Backward, loop: ast.For | ast.While) -> 
         if isinstance(node, ast.Name) and node.id in names and isinstance(node.ctx, ast.Load):
             edits.append(replace(program.home(node), node, names[node.id]))
     return edits
+
+
+def _region(program: Program, loop: ast.stmt) -> list[ast.stmt]:
+    """Give the statements of the function that a loop is in, or the outermost loop around it."""
+    function = next((one for one in program.ancestors(loop) if isinstance(one, ast.FunctionDef)), None)
+    return function.body if function is not None else [_outermost(program, loop)]
+
+
+def _dealt_columns(program: Program, walked: Columns) -> list[Edit]:
+    """Deal the columns of a text before the statements that walk along it."""
+    own, name = program.fresh("own", "mine"), program.fresh("columns", "dealt")
+    mine = program.fresh(f"own_{walked.name}")
+    changed = {*walked.reads, *walked.sizes}
+    anchor = next(one for one in walked.region if changed & {*ast.walk(one)})
+    count = f"{walked.name}.size({walked.axis})"
+    picked = f"{walked.name}[{':, ' * walked.axis}{own}]"
+    edits = _dealt(program, anchor, name, count, count, [f"{own} = next(iter({name}))", f"{mine} = {picked}"])
+    edits += [replace(program.home(node), node, mine) for node in walked.reads]
+    return edits + [replace(program.home(node), node, f"{mine}.size({walked.axis})") for node in walked.sizes]
 
 
 def _dealt_chunks(program: Program, loop: ast.For | ast.While, chunks: Chunks) -> list[Edit] | None:

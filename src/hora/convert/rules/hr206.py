@@ -74,7 +74,11 @@ def unscaled(ways: list[Backward], kind: Kind) -> bool:
     """Whether a loss is of a kind on some way that leads to it, over batches that are dealt."""
     found = [one for one in ways if one.value.spread.kind is kind]
     loaders = [loader for one in found for loader in one.value.spread.loaders if isinstance(loader, Loader)]
-    return bool(found) and all(loader.dealt for loader in loaders)
+    return (
+        bool(loaders)
+        and all(loader.dealt for loader in loaders)
+        and not any(one.value.spread.unsliced for one in found)
+    )
 
 
 def common_name(program: Program, ways: list[Backward], kind: Kind) -> str | None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
+from collections.abc import Iterator
 
-from hora.convert import full, noise
+from hora.convert import evenness, full, noise, prepared
 from hora.convert.edits import Edit, replace
 from hora.convert.finding import Finding
 from hora.convert.losses import broken
@@ -19,14 +21,51 @@ WHY = "Labels, noise or hidden states made for the whole batch do not fit a slic
 def detect(program: Program) -> list[Finding]:
     """Find losses that use the batch size that the loader was given, or the first entries of what all hold alike."""
     found: dict[Finding, None] = {}
+    for node, message in dict.fromkeys([*_broken(program), *_altered(program), *_beside(program)]):
+        edits = _own_entries(program, node) or full.counted(program, node) or prepared.taken(program, node)
+        found[program.finding(CODE, node, message, edits)] = None
+    return _each_once(list(found))
+
+
+def _broken(program: Program) -> Iterator[tuple[ast.AST, str]]:
+    """Give where losses break this rule, and how."""
     for backward in program.backwards:
         refusal = broken(program, backward)
         if refusal is not None and refusal[0] == CODE:
-            _, message, node = refusal
-            found[program.finding(CODE, node, message, _own_entries(program, node) or full.counted(program, node))] = (
-                None
-            )
-    return list(found)
+            yield refusal[2], refusal[1]
+
+
+def _altered(program: Program) -> Iterator[tuple[ast.AST, str]]:
+    """Give where the first entries are taken of what was made alike in all entries and is no longer."""
+    for (node, _), made in program.facts.uniform.items():
+        if made in program.facts.altered:
+            yield node, "as many entries as the slice has samples are taken from what all workers hold alike"
+
+
+def _beside(program: Program) -> Iterator[tuple[ast.AST, str]]:
+    """Give what else uses the batch size in steps that raise where the batch is not full.
+
+    It is mended together with what makes the step raise, which shows no longer afterwards that batches are full.
+    """
+    broken = {node for node, _ in _broken(program)}
+    for loop in evenness.loops(program):
+        if not evenness.raises(program, loop):
+            continue
+        uses = {node: why for why in full.uses(program, loop) for node in (why.node,)}
+        if broken & uses.keys():
+            yield from ((node, why.message) for node, why in uses.items())
+
+
+def _each_once(findings: list[Finding]) -> list[Finding]:
+    """Give findings of which none makes an edit that another makes."""
+    seen: set[Edit] = set()
+    result: list[Finding] = []
+    for finding in findings:
+        edits = None if finding.edits is None else tuple(one for one in finding.edits if one not in seen)
+        seen |= set(edits or ())
+        if edits or not finding.edits:
+            result.append(dataclasses.replace(finding, edits=edits))
+    return result
 
 
 def _own_entries(program: Program, node: ast.AST) -> list[Edit] | None:
