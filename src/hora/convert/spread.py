@@ -13,6 +13,8 @@ from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, replace
 from enum import Enum
 
+from hora.convert.interning import Interned
+
 
 class Kind(Enum):
     """How a value relates to the slice of the global batch that a worker holds."""
@@ -37,8 +39,8 @@ class Kind(Enum):
     MIXED = "not followed"
 
 
-@dataclass(frozen=True)
-class Reason:
+@dataclass(frozen=True, eq=False)
+class Reason(metaclass=Interned):
     """Why a value left the algebra: the rule that speaks of it, what happened, and where."""
 
     code: str
@@ -64,8 +66,8 @@ class Full:
     uniform: bool = False
 
 
-@dataclass(frozen=True)
-class Spread:
+@dataclass(frozen=True, eq=False)
+class Spread(metaclass=Interned):
     """A kind, with the loaders whose batches it depends on.
 
     Attributes
@@ -122,6 +124,8 @@ class Spread:
         return next((one for one in self.loaders if isinstance(one, Full)), None)
 
 
+NOWHERE = ast.Pass()
+"""The place of what happens at no expression: one for all, so that equal reasons are equal."""
 TEXT = "a text shows it"
 TWO_LOADERS = "batches of two loaders meet in one value"
 EARLIER = "values of an earlier batch's samples are kept for the next batch"
@@ -215,7 +219,7 @@ def join(left: Spread, right: Spread) -> Spread:
             held = left.held and right.held
             return Spread(result, loaders, axis if result in (*ENTRIES, Kind.LISTED) else None, held=held)
     message = f"it is {left.kind.value} on one path and {right.kind.value} on another"
-    why = left.why or right.why or Reason("HR303", message, ast.Pass())
+    why = left.why or right.why or Reason("HR303", message, NOWHERE)
     return Spread(Kind.MIXED, loaders, why=why)
 
 
@@ -330,7 +334,7 @@ def older(spread: Spread, loaders: frozenset[Hashable]) -> Spread:
     if spread.kind is Kind.MEAN:
         return replace(spread, kind=Kind.MEANS)
     if spread.kind in (*ENTRIES, Kind.EACH, Kind.LISTED, Kind.WEIGHT, Kind.HELD, Kind.INVERSE):
-        return Spread(Kind.MIXED, spread.loaders, why=Reason("HR207", EARLIER, ast.Pass()))
+        return Spread(Kind.MIXED, spread.loaders, why=Reason("HR207", EARLIER, NOWHERE))
     return spread
 
 

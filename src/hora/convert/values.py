@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
+from hora.convert.interning import Interned
 from hora.convert.spread import ALIKE, Spread
 from hora.convert.spread import join as join_spreads
 
@@ -15,19 +16,19 @@ Context: TypeAlias = tuple[ast.AST, ...]
 """The calls that led here, outermost first."""
 
 
-@dataclass(frozen=True)
-class Thing:
+@dataclass(frozen=True, eq=False)
+class Thing(metaclass=Interned):
     """Something that a name may stand for; equal things are the same object of the running script."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Named(Thing):
     """A name of a library or of Python, such as ``torch.nn.functional``."""
 
     name: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Constant(Thing):
     """A literal number, string, truth value or None."""
 
@@ -35,7 +36,7 @@ class Constant(Thing):
     type: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Frame(Thing):
     """The variables of one call of a function, of a class body or of the module."""
 
@@ -43,7 +44,7 @@ class Frame(Thing):
     context: Context
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Package(Thing):
     """A module of the script's own, with the frame of its variables."""
 
@@ -51,7 +52,7 @@ class Package(Thing):
     path: Path
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Function(Thing):
     """A function of the file, bound to an object where it is a method taken from one."""
 
@@ -61,7 +62,7 @@ class Function(Thing):
     owner: ast.ClassDef | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Class(Thing):
     """A class of the file; ``bases`` are the library's classes that it derives from, however far up."""
 
@@ -76,7 +77,7 @@ class Class(Thing):
         return (self, *(ancestor for parent in self.parents for ancestor in parent.lineage))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Made(Thing):
     """An object made by a call: where, and by which calls it came there."""
 
@@ -84,33 +85,33 @@ class Made(Thing):
     context: Context
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Instance(Made):
     """An object of a class of the file."""
 
     cls: Class
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Module(Made):
     """A network or layer that a library makes; ``maker`` is the library's name for it."""
 
     maker: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Parallel(Thing):
     """What stands beside a network that DistributedDataParallel has wrapped."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Loader(Made):
     """A DataLoader; ``dealt`` is ``"training"`` or ``"evaluation"`` once ``deal()`` has taken it."""
 
     dealt: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Optimizer(Made):
     """An optimizer; ``wrapped`` once DistributedOptimizer has taken it."""
 
@@ -118,43 +119,43 @@ class Optimizer(Made):
     wrapped: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Scheduler(Made):
     """A learning-rate scheduler of the library."""
 
     maker: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Scaler(Made):
     """A gradient scaler."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Generator(Made):
     """A generator of random numbers."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Box(Made):
     """A list, dict or set; what it holds is in its cells."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Output(Made):
     """Something that speaks to people or files: a logger, a summary writer, a progress bar, an open file."""
 
     maker: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Foreign(Made):
     """An object of a library about which nothing more is known; what the file stores on it is in its cells."""
 
     maker: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Super(Thing):
     """An object seen as its parents' classes, as ``super()`` gives it."""
 
@@ -162,7 +163,7 @@ class Super(Thing):
     owner: Class
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Criterion(Thing):
     """A loss of the library and how it reduces: mean, sum, none, or why that cannot be told."""
 
@@ -172,21 +173,21 @@ class Criterion(Thing):
     site: ast.Call | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Parameters(Thing):
     """The parameters of a module, or one of them."""
 
     module: Thing
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Weights(Thing):
     """The state dict of a module."""
 
     module: Thing
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Method(Thing):
     """A library's method, taken from a thing."""
 
@@ -194,50 +195,50 @@ class Method(Thing):
     name: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Batch(Thing):
     """A batch as its loader hands it out, whose fields are not told apart yet."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Rank(Thing):
     """The worker's rank."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class WorkerZero(Thing):
     """The truth of being worker 0."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Positions(Thing):
     """The places of a slice's samples, counted from zero: right to pick entries by, wrong as values."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Place(Thing):
     """The place of one sample in its slice, in a loop over them: right to pick that sample by, wrong as a value."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Shuffled(Thing):
     """The places of a slice's samples in another order: each sample's partner, of the slice alone."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Start(Thing):
     """Where the worker's slice begins in the global batch."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Shape(Thing):
     """The shape of entries of samples; ``axis`` counts the samples, or is None when not known."""
 
     axis: int | None
 
 
-@dataclass(frozen=True)
-class Value:
+@dataclass(frozen=True, eq=False)
+class Value(metaclass=Interned):
     """What an expression may give.
 
     Attributes
@@ -271,7 +272,7 @@ class Value:
         return bool(self.things) and all(isinstance(thing, kind) for thing in self.things)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Stream(Made):
     """Something to iterate over once: its elements, and the loaders that are drawn from.
 
@@ -283,7 +284,7 @@ class Stream(Made):
     iterates: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Partial(Made):
     """A callable with its first arguments, as ``functools.partial`` gives it: itself the first of ``given``."""
 

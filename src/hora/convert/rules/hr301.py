@@ -34,16 +34,20 @@ def detect(program: Program) -> list[Finding]:
             findings.append(program.finding(CODE, optimizer.site, MESSAGE, edits))
             continue
         line = edits[0].text.strip()
-        later = _moved_later(program, optimizer, statement)
-        choices.setdefault((later or _whole_choice(program, statement, line.partition(" = ")[0]), line), optimizer)
+        target = line.partition(" = ")[0]
+        later = _moved_later(program, optimizer, statement, target)
+        choices.setdefault((later or _whole_choice(program, statement, target), line), optimizer)
     for (statement, line), optimizer in choices.items():
         edits = [insert_after(program.home(statement), statement, [line])]
         findings.append(program.finding(CODE, optimizer.site, MESSAGE, edits))
     return findings + _unknown(program)
 
 
-def _moved_later(program: Program, optimizer: Optimizer, statement: ast.stmt) -> ast.stmt | None:
-    """Give the last statement before the training that moves the finished optimizer's parameters to a device."""
+def _moved_later(program: Program, optimizer: Optimizer, statement: ast.stmt, target: str) -> ast.stmt | None:
+    """Give the last statement that moves the finished optimizer's parameters to a device.
+
+    It comes before the training, and before the optimizer is handed on: what it is handed to must get the wrapped one.
+    """
     roots = {program.root(module) for module in program.facts.trained_by(optimizer)}
     moves = [
         {node, *context}
@@ -58,9 +62,17 @@ def _moved_later(program: Program, optimizer: Optimizer, statement: ast.stmt) ->
         nodes = set(ast.walk(later))
         if any(nodes & {one.node, *one.place.context} for one in program.backwards):
             break
+        if any(_hands_on(program, node, target) for node in nodes):
+            break
         if any(nodes & move for move in moves):
             last = later
     return last
+
+
+def _hands_on(program: Program, node: ast.AST, target: str) -> bool:
+    """Whether an expression reads a name or attribute whole, and not only something of it."""
+    whole = isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Load)
+    return whole and ast.unparse(node) == target and not isinstance(program.parents[node], ast.Attribute)
 
 
 def _whole_choice(program: Program, statement: ast.stmt, target: str) -> ast.stmt:
