@@ -12,9 +12,15 @@ from hora.verify.verify import verify_each
 FIXTURES = Path(__file__).parents[1] / "convert" / "fixtures"
 CASES = (
     "HR204/shuffled",
+    "HR205/columns_along_the_second_axis",
+    "HR205/columns_of_a_text",
     "HR206/one_by_one",
     "HR206/sum_and_mean",
     "HR207/first_of_the_whole",
+    "HR207/made_before_and_altered",
+    "HR207/made_before_and_cut",
+    "HR207/made_before_the_loop",
+    "HR207/raises_where_not_full",
     "HR304/clamped_quotient",
     "HR304/class_weights",
     "HR304/dice",
@@ -28,6 +34,7 @@ CASES = (
     "HR305/mixup_in_a_function",
     "HR305/picked_end_to_end",
     "HR305/root_of_a_mean",
+    "HR305/shifted_by_a_maximum",
     "HR305/sums_by_class",
     "HR305/whole_batch_statistics",
     "HR309/closure",

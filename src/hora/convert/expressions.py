@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hora.convert import access, assumptions, calls, containers, listings, names, samples, shapes, tensors
+from hora.convert import access, assumptions, calls, containers, listings, names, samples, shapes, shifts, tensors
 from hora.convert.memory import either
 from hora.convert.spread import ALIKE, ZERO, Kind, Spread, add, divide, multiply, nonlinear, shown, text
 from hora.convert.spread import join as join_spreads
@@ -150,6 +150,8 @@ def _attribute(walk: Walk, node: ast.Attribute) -> Value:
 def _binary(walk: Walk, node: ast.BinOp) -> Value:
     """Give the value of a binary operator."""
     left, right = walk.value(node.left), walk.value(node.right)
+    if left.spread.kind is right.spread.kind is Kind.MIXED and (found := shifts.shifted(walk, node)) is not None:
+        return found
     if isinstance(node.op, ast.Mod) and any(isinstance(t, Constant) and t.type == "str" for t in left.things):
         parts = right.items if right.items is not None else (right,)
         return tensor(text(shown(walk.state.deep_spread(part) for part in parts), node))
