@@ -76,16 +76,16 @@ class _Sums:
 
     def add(self, found: torch.Tensor | None, expected: torch.Tensor | None) -> None:
         """Add pieces of both; None stands for zeros."""
-        if expected is not None:
-            self.expected += _dot(expected, expected)
-        if found is not None:
-            self.found += _dot(found, found)
-        if found is not None and expected is not None:
-            self.both += _dot(found, expected)
-            between = _wide(found) - _wide(expected)
-            self.apart += _dot(between, between)
-        else:
+        a = None if found is None else _wide(found)
+        b = None if expected is None else _wide(expected)
+        self.found += 0.0 if a is None else _dot(a, a)
+        self.expected += 0.0 if b is None else _dot(b, b)
+        if a is None or b is None:
             self.apart = self.expected + self.found
+            return
+        self.both += _dot(a, b)
+        between = a - b
+        self.apart += _dot(between, between)
 
     @property
     def ratio(self) -> float | None:
@@ -266,4 +266,4 @@ def _wide(numbers: torch.Tensor) -> torch.Tensor:
 
 
 def _dot(a: torch.Tensor, b: torch.Tensor) -> float:
-    return float(torch.vdot(_wide(b), _wide(a)).real)
+    return float(torch.vdot(b, a).real)
