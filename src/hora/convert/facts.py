@@ -73,6 +73,9 @@ class Draw:
 KEPT = "is kept in a list"
 """What is done with a number that a loop puts in a list."""
 
+SHOWN = "is shown in a picture"
+"""What is done with samples that a loop has kept: the picture is of all of them where they can be gathered."""
+
 
 @dataclass(frozen=True)
 class Escape:

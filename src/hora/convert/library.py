@@ -20,8 +20,9 @@ from hora.convert import (
     tensors,
 )
 from hora.convert.arguments import Arguments
+from hora.convert.facts import SHOWN
 from hora.convert.memory import either
-from hora.convert.spread import ALIKE, ENTRIES, ZERO, Kind, add, mixed, nonlinear, own
+from hora.convert.spread import ALIKE, EARLIER, ENTRIES, ZERO, Kind, add, mixed, nonlinear, own
 from hora.convert.values import (
     UNKNOWN,
     Box,
@@ -156,8 +157,17 @@ def speak(walk: Walk, name: str, arguments: Arguments) -> Value:
         parts = tuple(part for part in parts if part not in shown)
         if shown:
             walk.happen("show", arguments.node)
+        kept = tuple(part for part in shown if pictures and _is_kept(walk, part[1]))
+        if kept:
+            walk.escape(arguments.node, kept, SHOWN)
     walk.escape(arguments.node, parts, f"goes to {name}()")
     return of(Foreign(arguments.node, walk.context, name))
+
+
+def _is_kept(walk: Walk, value: Value) -> bool:
+    """Whether a value is of samples of earlier batches, too."""
+    why = walk.state.deep_spread(value).why
+    return why is not None and why.message == EARLIER
 
 
 def _of_samples(walk: Walk, value: Value, *, printed: bool) -> bool:

@@ -109,8 +109,7 @@ def loader(program: Program, loaders: frozenset[Loader], place: Place, near: Seq
     named = expression(program, frozenset(loaders), place, near, iterators=True)
     trains = {plain(one) for one in loaders} == program.training_loaders
     # Where each batch to train on is of the one loader, or of that which was chosen, the last handed out is this one's.
-    drawn = {frozenset(map(plain, draw.loaders)) for draw in program.training_draws}
-    if named is None and trains and (len(program.training_loaders) == 1 or drawn == {program.training_loaders}):
+    if named is None and trains and (len(program.training_loaders) == 1 or _one_is_chosen(program)):
         return f"{program.runtime}.loader()"
     # Where the batches of several have met, each has as many samples as the others.
     several = loaders if named is None and len(loaders) > 1 and meetings.together(program, loaders) else ()
@@ -119,6 +118,11 @@ def loader(program: Program, loaders: frozenset[Loader], place: Place, near: Seq
         for one in sorted(several, key=program.number)
     )
     return named or next((name for name in names if name is not None), None)
+
+
+def _one_is_chosen(program: Program) -> bool:
+    """Whether each loop draws from what stands for one of the loaders that are trained on, and never from several."""
+    return all(expression(program, program.training_loaders, draw.place) is not None for draw in program.training_draws)
 
 
 def _in_reach(program: Program, frame: Frame) -> dict[str, Value]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 
 from hora.convert.edits import Edit, insert_after, insert_before, replace
-from hora.convert.facts import KEPT, Escape
+from hora.convert.facts import KEPT, SHOWN, Escape
 from hora.convert.finding import Finding
 from hora.convert.keeping import gathered_where_kept
 from hora.convert.losses import all_followed
@@ -168,7 +168,7 @@ def _refuse(program: Program) -> list[Finding]:
         for node in ast.walk(part)
     }
     for escape in program.facts.escapes.values():
-        for part, value in escape.parts if escape.node not in tests else ():
+        for part, value in escape.parts if escape.node not in tests and escape.use != SHOWN else ():
             spread = program.deep(value)
             if not dealt(spread) or not spread.local:
                 continue
