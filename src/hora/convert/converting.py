@@ -260,7 +260,7 @@ class _Attempt:
             if mendable:
                 self._apply(program, mendable)
                 return None
-            if hr601 in stage:
+            if any(rule.CODE == hr601.CODE for rule in stage):
                 # What is not reduced by now never is: the stages to come have nothing to say of it.
                 blocked = self._blocked(program)
                 if blocked - self.whole:
