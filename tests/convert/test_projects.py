@@ -77,3 +77,19 @@ def test_a_module_is_refused_with_the_script_that_starts_it(trainer: Path) -> No
     (refusal,) = convert(trainer / "lib" / "trainer.py").refusals
     assert (refusal.code, refusal.line) == ("HR909", 35)
     assert refusal.message.endswith("convert a script that starts it, such as main.py")
+
+
+def test_a_module_that_an_option_names_is_told() -> None:
+    (note,) = [one for one in convert(ROOT / "named" / "before" / "main.py").notes if one.code == "HR908"]
+    assert note.line == 17
+    assert "read were narrow; a run that names another needs its own conversion" in note.message
+
+
+def test_a_module_that_nothing_names_is_the_reason(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "named" / "before", tmp_path / "named")
+    script = tmp_path / "named" / "main.py"
+    script.write_text(script.read_text().replace('"--model", default="narrow"', '"model"'))
+    first, *others = convert(script).refusals
+    assert (first.code, first.line) == ("HR908", 17)
+    assert "which module is imported here is known only when the script runs" in first.message
+    assert {one.code for one in others} == {"HR908"}

@@ -253,10 +253,10 @@ def inline(walk: Walk, function: Function, node: ast.AST, args: tuple[Value, ...
         walk.exits.drawn |= known.drawn
         return known.result
     frame, trace = Frame(function.node, context), walk.state.trace
+    around, trace.visit = trace.visit, Visit()
     walk.state.forget(frame)
     before = walk.state.copy().cells
     exits, walk.exits = walk.exits, type(walk.exits)()
-    around, trace.visit = trace.visit, Visit()
     entered, walk.entered = walk.entered, walk.control
     walk.running.append(function.node)
     with walk.inside(frame, context, function.frame):
@@ -271,9 +271,9 @@ def inline(walk: Walk, function: Function, node: ast.AST, args: tuple[Value, ...
     drawn: frozenset[Loader] = frozenset() if inner.yields else inner.drawn
     walk.exits.drawn |= drawn
     visit, trace.visit = trace.visit, around
+    visit.own(frame)
     trace.visit.add(visit)
     if not visit.lost:
-        visit.own(frame)
         walk.recalled[function, context] = Recalled(key, visit, before, walk.state.copy().cells, result, drawn)
     return result
 

@@ -24,7 +24,7 @@ def imported(walk: Walk, arguments: Arguments) -> Value | None:
         return None
     names = _texts(walk, arguments.node.args[0])
     found = {name: package for name in sorted(names) if (package := walk.load(name, 0)) is not None}
-    if len(names) > 1 or not isinstance(literal(arguments.values[0]), str):
+    if (found or not names) and (len(names) > 1 or not isinstance(literal(arguments.values[0]), str)):
         walk.facts.chosen[arguments.node] = tuple(found)
     return of(*found.values()) if found else None
 

@@ -22,6 +22,8 @@ from hora.convert.work import TooLargeError, Work
 from hora.errors import HoraError
 
 PASSES = 80
+BEGUN = 3
+"""How many of the first passes are kept for the attempts to come: these mostly begin alike."""
 _ALL = frozenset(range(1000))
 
 
@@ -77,8 +79,9 @@ def convert(
     source, work = read(Path(path), asked), Work()
     whole: frozenset[int] = frozenset() if to == "hora" else _ALL
     wanted = _Wanted(asked, frozenset(skip), to, scaling == "weak", partial)
+    begun: dict[tuple[str, ...], Program] = {}
     while True:
-        attempt = _Attempt(source, wanted, whole, work)
+        attempt = _Attempt(source, wanted, whole, work, begun)
         blocked = attempt.run()
         if blocked <= whole:
             return attempt.conversion()
@@ -135,14 +138,25 @@ class _Wanted:
 
 
 class _Attempt:
-    """One conversion, with some evaluation loaders left whole."""
+    """One conversion, with some evaluation loaders left whole.
 
-    def __init__(self, script: Source, wanted: _Wanted, whole: frozenset[int], work: Work) -> None:
+    ``begun`` holds what was followed before any edit that hangs on which those are: no attempt follows it again.
+    """
+
+    def __init__(
+        self,
+        script: Source,
+        wanted: _Wanted,
+        whole: frozenset[int],
+        work: Work,
+        begun: dict[tuple[str, ...], Program],
+    ) -> None:
         self.script = script.path
         self.files = {script.path: Draft(script)}
         self.wanted = wanted
         self.whole = whole
         self.work = work
+        self.begun = begun
         self.findings: list[Finding] = []
         self.told: list[Finding] = []
 
@@ -162,12 +176,15 @@ class _Attempt:
             learned = learn(program)
             for source in program.sources:
                 self.files.setdefault(source.path, Draft(source))
-            if not self._mend(program):
+            blocked = self._mend(program)
+            if blocked is not None:
+                if blocked - self.whole:
+                    return blocked
                 if self.wanted.target != "hora":
                     self._translate(program)
                 elif self.wanted.partial:
                     self._mark(program)
-                return hr601.blocked(program) if "HR601" not in self.wanted.skip else frozenset()
+                return blocked
         codes = ", ".join(dict.fromkeys(code for file in self.files.values() for code in file.codes[-8:]))
         raise HoraError(
             self.wanted.asked, f"the rules do not come to an end ({codes})", "Please report this script.", status=3
@@ -175,10 +192,16 @@ class _Attempt:
 
     def _followed(self, learned: Learned | None = None) -> Program:
         """Follow the script as it stands."""
+        texts = tuple(file.source.text for file in self.files.values())
+        if texts in self.begun:
+            return replace(self.begun[texts], whole=self.whole)
         edited = {path: file.source for path, file in self.files.items() if path != self.script}
         source = self.files[self.script].source
         program = _follow(source, self.whole, edited, self.wanted.asked, self.work, learned)
-        return replace(program, asked_weak=self.wanted.weak)
+        program = replace(program, asked_weak=self.wanted.weak)
+        if len(self.begun) < BEGUN:
+            self.begun[texts] = program
+        return program
 
     def _translate(self, program: Program) -> None:
         """Say the converted script in the target's words."""
@@ -209,15 +232,19 @@ class _Attempt:
         self.findings = []
         self._apply(program, marks, imports=False)
 
-    def _mend(self, program: Program) -> bool:
-        """Apply the rules of the first stage that can mend something."""
+    def _mend(self, program: Program) -> frozenset[int] | None:
+        """Apply the rules of the first stage that can mend something.
+
+        Where there is none, or it would come too late, give the evaluation loaders that cannot be dealt.
+        """
+        blocked: frozenset[int] = frozenset()
         self.findings = []
         for group in (GATES, REFUSING):
             self.findings += [
                 one for rule in group if rule.CODE not in self.wanted.skip for one in rule.detect(program)
             ]
             if any(one.refusal for one in self.findings) and not (self.wanted.partial and group is REFUSING):
-                return False
+                return self._blocked(program)
         for stage in (*MENDING, NOTING):
             mendable: list[Finding] = []
             for rule in stage:
@@ -227,13 +254,22 @@ class _Attempt:
                     findings = rule.detect(program)
                 except SharedLineError as shared:
                     self._apply(program, [_parted(program, rule.CODE, shared)])
-                    return True
+                    return None
                 mendable += dict.fromkeys(finding for finding in findings if finding.mendable)
                 self.findings += findings
             if mendable:
                 self._apply(program, mendable)
-                return True
-        return False
+                return None
+            if any(rule.CODE == hr601.CODE for rule in stage):
+                # What is not reduced by now never is: the stages to come have nothing to say of it.
+                blocked = self._blocked(program)
+                if blocked - self.whole:
+                    break
+        return blocked
+
+    def _blocked(self, program: Program) -> frozenset[int]:
+        """Give the evaluation loaders that cannot be dealt, as their metrics cannot be reduced."""
+        return hr601.blocked(program) if hr601.CODE not in self.wanted.skip else frozenset()
 
     def _apply(self, program: Program, findings: list[Finding], *, imports: bool = True) -> None:
         """Mend what was found, in each file that it is in; a module that now uses the runtime imports it, if it may."""

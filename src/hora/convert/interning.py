@@ -16,5 +16,9 @@ class Interned(type):
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         """Give the object with these fields, a new one where there is none yet."""
-        made = super().__call__(*args, **kwargs)
-        return _KNOWN.setdefault((cls, *made.__dict__.values()), made)
+        call = (cls, args, *kwargs.items())
+        made = _KNOWN.get(call)
+        if made is None:
+            made = super().__call__(*args, **kwargs)
+            _KNOWN[call] = made = _KNOWN.setdefault((cls, *made.__dict__.values()), made)
+        return made

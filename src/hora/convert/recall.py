@@ -135,6 +135,8 @@ class Recalled:
 
     def repeat(self, state: State) -> None:
         """Write and note what the call wrote and noted."""
+        # What it reads and writes is noted as it was the first time: its own variables are of no account to its caller.
+        around, state.trace.visit = state.trace.visit, Visit()
         for owner in self.visit.replaced:
             state.put(owner, self.after.get(owner))
         for owner, name in self.visit.written:
@@ -142,6 +144,7 @@ class Recalled:
                 state.set(owner, name, self.after[owner][name])
         for table, key, value in self.visit.noted.values():
             table[key] = value
+        state.trace.visit = around
         state.trace.visit.add(self.visit)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from hora.convert.finding import Finding
 from hora.convert.source import Source
 
-LIMIT = 1_000_000
+LIMIT = 500_000
 """Expressions that are followed for one answer; a script of a few hundred lines takes some tens of thousands."""
 
 
