@@ -79,7 +79,9 @@ def test_an_interrupt_leaves_no_process_and_no_directory(tmp_path, number, aslee
         process.communicate(timeout=120)
         assert process.returncode == 128 + number
         assert _until(lambda: not list(_with_variable(variable)), 30), list(_with_variable(variable))
-        assert list(temporary.iterdir()) == []
+        # An import of torch makes the directory that its compiler keeps things in, for all that come later.
+        left = [path.name for path in temporary.iterdir() if not path.name.startswith("torchinductor_")]
+        assert left == []
         assert sorted(path.name for path in work.iterdir()) == ["conversion.py", "original.py"]
     finally:
         process.kill()

@@ -45,9 +45,13 @@ def detect(program: Program) -> list[Finding]:
     for loader in sorted(program.training_loaders, key=program.number):
         size = program.facts.given[loader].get(1, "batch_size")
         streams = over_streams(program, loader)
-        unseeded = next(filter(None, (_unseeded(program, cls) for cls in streams)), None)
+        calls = [name for cls in streams for name in _calls(program, cls)]
+        unseeded = _unseeded(calls)
         if size is not None and any(getattr(thing, "value", 0) is None for thing in size.things):
             findings.append(program.finding(CODE, loader.site, "a loader without batches is not dealt yet", None))
+        elif _is_split(calls):
+            message = "its stream is split by the script itself: hora verify compares what that gives with one worker"
+            findings.append(program.finding(CODE, loader.site, message, ()))
         elif unseeded is not None:
             message = f"{unseeded} in the stream gives each worker something else, so that no batch can be cut"
             findings.append(program.finding(CODE, loader.site, message, None))
@@ -68,8 +72,19 @@ def _has_length(cls: Class) -> bool:
     )
 
 
-def _unseeded(program: Program, cls: Class) -> str | None:
-    """What a stream calls that no seed makes the same on each worker, by the names that its file imports."""
+def _unseeded(calls: list[str]) -> str | None:
+    """What a stream calls that no seed makes the same on each worker."""
+    return next((f"{name}()" for name in calls if name in _UNSEEDED), None)
+
+
+def _is_split(calls: list[str]) -> bool:
+    """Whether a stream asks which worker it is on, to give that one its part."""
+    return any(name.rpartition(".")[2] in ("rank", "get_rank") for name in calls)
+
+
+def _calls(program: Program, cls: Class) -> list[str]:
+    """What the code of a stream calls, by the names that its file imports."""
+    found = []
     for one in cls.lineage:
         imported: dict[str, str] = {}
         for node in ast.walk(program.home(one.node).tree):
@@ -79,6 +94,6 @@ def _unseeded(program: Program, cls: Class) -> str | None:
                 imported |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
         for call in (node for node in ast.walk(one.node) if isinstance(node, ast.Call)):
             first, dot, rest = ast.unparse(call.func).partition(".")
-            if f"{imported.get(first, '')}{dot}{rest}" in _UNSEEDED:
-                return ast.unparse(call.func) + "()"
-    return None
+            if first in imported:
+                found.append(f"{imported[first]}{dot}{rest}")
+    return found
