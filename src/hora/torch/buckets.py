@@ -95,9 +95,10 @@ class Bucket:
     def launch(self, group: dist.ProcessGroup, prescale: float, compression: type[Compressor]) -> dist.Work:
         """Take the gradients in, and start to sum the bucket over the workers, times `prescale`; return what runs."""
         fresh = [index for index in range(len(self.parameters)) if not self._in_place(index)]
-        if fresh and (self._kept(fresh) or not _alike(self.parameters[0], self._flat)):
+        moved = any(self.parameters[index].grad is self._views[index] for index in fresh)
+        if fresh and (moved or self._kept(fresh) or not _alike(self.parameters[0], self._flat)):
             # The script keeps gradients of an earlier backward, which must not change under its hands, or it has moved
-            # the model.
+            # a view, or the model.
             self._allocate()
             fresh = list(range(len(self.parameters)))
         self._fill(fresh, prescale)

@@ -48,5 +48,12 @@ def after_node(node: Node, callback: Callable[[], None]) -> None:
 
 def count_aliases(tensor: torch.Tensor) -> int:
     """Count the tensors that share a tensor's memory, itself included."""
-    asking = 1
-    return int(torch._C._storage_Use_Count(tensor.untyped_storage()._cdata)) - asking
+    return _users(tensor) - _ASKING
+
+
+def _users(tensor: torch.Tensor) -> int:
+    """Count who uses a tensor's memory; with some releases of torch (2.13, not 2.6) who asks is one of them."""
+    return int(torch._C._storage_Use_Count(tensor.untyped_storage()._cdata))
+
+
+_ASKING = _users(torch.zeros(1)) - 1

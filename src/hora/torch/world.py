@@ -121,6 +121,10 @@ def enter(world: World | None) -> None:
     _world = world
 
 
+# In torch 2.6 and 2.8 a Gloo group keeps for good how long it was told to wait when it was made.
+_TIMEOUTS_CHANGE = dist.is_gloo_available() and hasattr(dist.ProcessGroupGloo, "set_timeout")
+
+
 def new_group(
     ranks: Sequence[int] | None = None, backend: str | None = None, patience: timedelta | None = None
 ) -> dist.ProcessGroup:
@@ -133,8 +137,11 @@ def new_group(
     backend
         Its engine; by default the world's.
     patience
-        How long to wait for one of them to connect; by default as long as a collective waits.
+        How long to wait for one of them to connect, where torch lets that change later; by default as long as a
+        collective waits.
     """
+    if not _TIMEOUTS_CHANGE:
+        patience = None
     with named_by_ranks():
         group: dist.ProcessGroup = dist.new_group(
             None if ranks is None else list(ranks),
