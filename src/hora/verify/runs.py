@@ -108,6 +108,19 @@ class Run:
         training |= {key: None for step in steps for key in step if key[0] in together}
         return tuple(planned[key] for key in training if key in planned)
 
+    def replayed_passes(self) -> tuple[PlannedPass, ...]:
+        """All passes over the loaders that train, with their global batches.
+
+        A script that evaluates on its training data prints what it finds on the batches of such a pass, too.
+        """
+        loaders = {loader for loader, _, _ in self.training_passes()}
+        planned = {
+            (event.loader, event.number): (event.loader, event.number, event.batches)
+            for event in self.events[0]
+            if isinstance(event, PassPlanned) and event.loader in loaders
+        }
+        return tuple(planned.values())
+
 
 class Runner:
     """Runs observed scripts, each in a mirror of the directory it is called in.
