@@ -44,6 +44,18 @@ def test_it_converts_for_itself(edited):
     assert result.verdict == "equivalent", result.why
 
 
+def test_a_metric_of_the_training_data_is_of_the_same_samples(edited):
+    evaluation = """    right = 0
+    with torch.no_grad():
+        for x, y in loader:
+            right += ((model(x) - y).abs() < 0.5).sum().item()
+    print("right", right)
+
+torch.save"""
+    result = verify(edited(TINY, ("torch.save", evaluation)), workers=2, steps=4)
+    assert result.verdict == "equivalent", result.why
+
+
 @pytest.mark.slow
 def test_a_distributed_script_is_held_against_itself_on_one_worker(edited):
     script = edited(SCRIPTS / "by_hand_ddp.py")

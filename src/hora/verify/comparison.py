@@ -100,14 +100,14 @@ class Runs:
             1,
             compares=True,
             float64=precision == "float64",
-            replay=self.reference(precision).training_passes(),
+            replay=self.reference(precision).replayed_passes(),
             permutation=permutation,
             by_steps=self.by_steps,
         )
 
     def replayed(self, precision: Precision, workers: int) -> Future[Run]:
         """Several workers on the same batches."""
-        replay = self.reference(precision).training_passes()
+        replay = self.reference(precision).replayed_passes()
         self._progress(f"{workers} workers on the same batches, and one on permuted ones for the noise floor")
         free, by_steps = self.free(workers), self.by_steps
 

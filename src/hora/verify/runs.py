@@ -134,6 +134,19 @@ class Run:
     def _handed(self, key: tuple[str, int]) -> tuple[Samples, ...]:
         return tuple(batch.samples for batch in self.of(BatchLoaded) if (batch.loader, batch.number) == key)
 
+    def replayed_passes(self) -> tuple[PlannedPass, ...]:
+        """All passes over the loaders that train, with their global batches.
+
+        A script that evaluates on its training data prints what it finds on the batches of such a pass, too.
+        """
+        loaders = {loader for loader, _, _ in self.training_passes()}
+        planned = {
+            (event.loader, event.number): (event.loader, event.number, event.batches)
+            for event in self.events[0]
+            if isinstance(event, PassPlanned) and event.loader in loaders
+        }
+        return tuple(planned.values())
+
 
 class Runner:
     """Runs observed scripts, each in a mirror of the directory it is called in.
