@@ -66,9 +66,13 @@ def _sizes(program: Program, node: ast.AST, place: Place, loaders: frozenset[Loa
 
 
 def uses(program: Program, loop: ast.For) -> list[Reason]:
-    """Give where a loop uses the batch size for tensors: what it makes, and what it reads that was made before."""
+    """Give where a loop uses the batch size for tensors: what it makes, and what it reads that was made before.
+
+    What is done now and then, such as pictures of noise that is kept for them, is left out.
+    """
     found: dict[Reason, None] = {}
-    for node in ast.walk(loop):
+    always = [one for one in loop.body if not isinstance(one, ast.If)]
+    for node in (inner for one in always for inner in ast.walk(one)):
         for value in program.values(node) if isinstance(node, ast.expr) else ():
             made = value.spread.unsliced if value.spread.full else None
             why = made.why if made is not None else value.spread.why
