@@ -53,6 +53,13 @@ def test_whole_numbers_stay_in_their_bounds():
     assert torch.equal(drawn((9, 4), lambda: torch.randint(0, 1000, (2,)))[0], whole[2:])
 
 
+def test_chances_are_each_samples_own():
+    whole, _ = drawn(WHOLE, lambda: torch.bernoulli(torch.full((4, 2000), 0.3)))
+    assert set(whole.flatten().tolist()) == {0.0, 1.0}
+    assert abs(whole.mean() - 0.3) < 0.03
+    assert torch.equal(drawn((9, 4), lambda: torch.full((2, 2000), 0.3).bernoulli())[0], whole[2:])
+
+
 def test_other_draws_are_left_alone():
     torch.manual_seed(0)
     expected = torch.randn(3, 5), torch.randn(4, generator=torch.Generator().manual_seed(1)), torch.randn(())

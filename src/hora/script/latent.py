@@ -20,6 +20,7 @@ from hora.script.events import BatchDrew, Samples
 
 _NORMAL = (torch.randn, torch.randn_like, torch.Tensor.normal_)
 _UNIFORM = (torch.rand, torch.rand_like, torch.Tensor.uniform_, torch.randint)
+_CHANCE = (torch.bernoulli, torch.Tensor.bernoulli)
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,9 @@ class TorchDraws(TorchFunctionMode):
         """Let torch draw, then put the rows' own numbers in place, on the scale of what was asked for."""
         kwargs = kwargs or {}
         drawn = func(*args, **kwargs)
-        if (func not in _NORMAL and func not in _UNIFORM) or kwargs.get("generator") is not None:
+        chances = args[0] if func in _CHANCE and len(args) == 1 and "p" not in kwargs else None
+        watched = func in _NORMAL or func in _UNIFORM or chances is not None
+        if not watched or kwargs.get("generator") is not None:
             return drawn
         begun = self._draws.begin(len(drawn)) if drawn.dim() and not drawn.is_complex() else None
         if begun is None:
@@ -106,6 +109,8 @@ class TorchDraws(TorchFunctionMode):
         if begun:
             offset, scale = _scale(func, args, kwargs)
             numbers = torch.stack([_row(place, func in _NORMAL, drawn.shape[1:]) for place in begun]) * scale + offset
+            if chances is not None:
+                numbers = (numbers.to(chances.device) < chances.detach()).to(numbers.dtype)
             with torch.no_grad():
                 drawn.detach().copy_(numbers.floor() if func is torch.randint else numbers)
         self._draws.end(drawn)
