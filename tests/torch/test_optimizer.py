@@ -6,6 +6,7 @@ import copy
 import gc
 import io
 import os
+import weakref
 
 import pytest
 import torch
@@ -265,13 +266,46 @@ def many_optimizers():
         groups.add(id(optimizer._reducer.gradients.group))
         F.mse_loss(model(torch.ones(2, 6)), torch.ones(2, 3)).backward()
         optimizer.step()
-    del optimizer
     gc.collect()
     return len(groups), len(model[0].weight._post_accumulate_grad_hooks)
 
 
 def test_new_optimizers_over_the_same_parameters_take_over(pool):
     assert pool.run(many_optimizers, size=2) == [(1, 1)] * 2
+
+
+def let_go(options):
+    """Train, let go of network and optimizer, and say what is still there: the network's weights, who reduced them."""
+    model = nn.Linear(4, 3)
+    optimizer = hvd.DistributedOptimizer(torch.optim.SGD(model.parameters(), lr=0.1), **options)
+    for _ in range(4):
+        optimizer.zero_grad()
+        model(torch.ones(2, 4)).sum().backward()
+        optimizer.step()
+    held = [weakref.ref(model.weight), weakref.ref(optimizer._reducer)]
+    del model, optimizer
+    gc.collect()
+    return [one() is None for one in held]
+
+
+@pytest.mark.parametrize("options", [{}, {"op": hvd.Sum}, {"compression": hvd.Compression.fp16}], ids=str)
+def test_what_a_script_lets_go_of_is_gone(pool, options):
+    assert pool.run(let_go, options) == [[True, True]] * 2
+
+
+def hooks_left():
+    """The hooks on a network that two optimizers had, after they are gone; its gradients are then this worker's own."""
+    model = nn.Linear(4, 3)
+    for _ in range(2):
+        optimizer = hvd.DistributedOptimizer(torch.optim.SGD(model.parameters(), lr=0.1))
+    del optimizer
+    gc.collect()
+    model(torch.full((1, 4), float(hvd.rank()))).sum().backward()
+    return len(model.weight._post_accumulate_grad_hooks), model.weight.grad.unique().tolist()
+
+
+def test_an_optimizer_that_is_gone_leaves_no_hooks(pool):
+    assert pool.run(hooks_left) == [(0, [0.0]), (0, [1.0])]
 
 
 def scheduled():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -26,7 +27,7 @@ Named = Sequence[tuple[str, torch.Tensor]]
 # Gradients of no more bytes are reduced together.
 _ONE_BUCKET_BYTES = 2**20
 
-# Who has charge of a parameter: the optimizer that wrapped it last.
+# Who has charge of a parameter: the optimizer that wrapped it last. Held weakly, as it holds the parameter itself.
 _charge: Any = WeakTensorKeyDictionary()
 
 
@@ -85,6 +86,9 @@ class Gradients:
         self._untrained: dict[torch.Tensor, None] = {}
         self._given_up: dict[torch.Tensor, None] = {}
         self._cut_by_script = False
+        # A hook is held where the collector does not look, and must not hold what holds its parameter.
+        self._handles: list[RemovableHandle] = []
+        weakref.finalize(self, _remove, self._handles).atexit = False
 
     def adopt(
         self,
@@ -116,10 +120,10 @@ class Gradients:
             [_describe(name, parameter) for name, parameter in named], "DistributedOptimizer", self.members, self.group
         )
         for name, parameter in named:
-            before: Gradients | None = _charge.get(parameter)
+            before = _in_charge(parameter)
             if before is not None:
                 before._give_up(parameter)
-            _charge[parameter] = self
+            _charge[parameter] = weakref.ref(self)
             self._given_up.pop(parameter, None)
             self._names[parameter] = name
             self._install_hooks(parameter)
@@ -225,11 +229,13 @@ class Gradients:
             self._hooks[parameter] = []
             return
         parameter.requires_grad_(True)
-        handles = [parameter.register_post_accumulate_grad_hook(self._on_gradient)]  # type: ignore[no-untyped-call]
+        hook = _weakly(self._on_gradient)
+        handles = [parameter.register_post_accumulate_grad_hook(hook)]  # type: ignore[no-untyped-call]
         if self._summed or self._before_gradient is not None:
             self._accumulators[parameter] = get_gradient_edge(parameter).node
-            handles.append(self._accumulators[parameter].register_prehook(self._on_accumulation))
+            handles.append(self._accumulators[parameter].register_prehook(_weakly(self._on_accumulation)))
         self._hooks[parameter] = handles
+        self._handles += handles
         if frozen:
             parameter.requires_grad_(False)
 
@@ -242,8 +248,7 @@ class Gradients:
 
     def _give_up(self, parameter: torch.Tensor) -> None:
         """Give up a parameter that another optimizer takes charge of."""
-        for handle in self._hooks.pop(parameter):
-            handle.remove()
+        _remove(self._hooks.pop(parameter))
         self._take_out(parameter)
         self._given_up[parameter] = None
         del self._names[parameter]
@@ -284,11 +289,33 @@ class Gradients:
         A script that makes a new optimizer for each phase would else collect process groups.
         """
         wanted = set(map(id, parameters))
-        before: Gradients | None
-        for before in map(_charge.get, parameters):
+        for before in map(_in_charge, parameters):
             same = before is not None and before.members is self.members and set(map(id, before._names)) == wanted
             return before.group if before is not None and same else None
         return None
+
+
+def _weakly(method: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return a hook that calls a method as long as its object is there; what hooks are given goes on unchanged."""
+    reference = weakref.WeakMethod(method)
+
+    def hook(given: Any) -> Any:
+        alive = reference()
+        return None if alive is None else alive(given)
+
+    return hook
+
+
+def _remove(handles: Iterable[RemovableHandle]) -> None:
+    """Remove hooks."""
+    for handle in handles:
+        handle.remove()
+
+
+def _in_charge(parameter: torch.Tensor) -> Gradients | None:
+    """Return who has charge of a parameter, if anybody has."""
+    held: weakref.ref[Gradients] | None = _charge.get(parameter)
+    return None if held is None else held()
 
 
 def _describe(name: str, parameter: torch.Tensor) -> str:
