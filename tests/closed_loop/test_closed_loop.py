@@ -9,6 +9,7 @@ import pytest
 from closing import every_case, outcomes
 
 
+@pytest.mark.slow
 def test_every_case_is_wrong_in_one_way(tmp_path: Path) -> None:
     cases = every_case(tmp_path)
     assert len({(case.example.script, case.name) for case in cases}) == len(cases)
