@@ -39,12 +39,15 @@ def confirm(runs: Runs, result: Verification, converted: Path) -> Verification:
     if result.cause in REFUTABLE and result.cause not in fixing:
         result = replace(result, cause=None, next=advice(None))
     for code in sorted(fixing, key=lambda code: code != result.cause)[:_EXPERIMENTS]:
-        alone = _converted(converted, frozenset(fixing) - {code}, scaling)
-        if alone is None or not alone.edits:
+        # What is mended only where this rule has mended before (a sum that it leaves, to be scaled) goes with it.
+        without = _converted(converted, frozenset({code}), scaling)
+        others = set(fixing) if without is None else {edit.code for edit in without.edits}
+        alone = _converted(converted, frozenset(others - {code}), scaling)
+        edit = next((one for one in alone.edits if one.code == code), None) if alone is not None else None
+        if alone is None or edit is None:
             continue
         again = answer(runs.mended(code, alone.contents), result.workers, next_command=result.next)
         if _gone(result.first_difference, again.first_difference):
-            edit = alone.edits[0]
             return replace(
                 result,
                 cause=code,
