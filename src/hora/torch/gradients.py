@@ -17,6 +17,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from hora.torch.buckets import Bucket
 from hora.torch.exchange import agree, exchange
 from hora.torch.failure import engine_errors
+from hora.torch.hooks import remove, weakly
 from hora.torch.layout import DEFAULT_BYTES, cut_as_measured, cut_by_size, fixed_bytes
 from hora.torch.probe import known_cost, measure_cost
 from hora.torch.process_sets import ProcessSet, global_process_set, members_of
@@ -86,9 +87,8 @@ class Gradients:
         self._untrained: dict[torch.Tensor, None] = {}
         self._given_up: dict[torch.Tensor, None] = {}
         self._cut_by_script = False
-        # A hook is held where the collector does not look, and must not hold what holds its parameter.
         self._handles: list[RemovableHandle] = []
-        weakref.finalize(self, _remove, self._handles).atexit = False
+        weakref.finalize(self, remove, self._handles).atexit = False
 
     def adopt(
         self,
@@ -229,11 +229,11 @@ class Gradients:
             self._hooks[parameter] = []
             return
         parameter.requires_grad_(True)
-        hook = _weakly(self._on_gradient)
+        hook = weakly(self._on_gradient)
         handles = [parameter.register_post_accumulate_grad_hook(hook)]  # type: ignore[no-untyped-call]
         if self._summed or self._before_gradient is not None:
             self._accumulators[parameter] = get_gradient_edge(parameter).node
-            handles.append(self._accumulators[parameter].register_prehook(_weakly(self._on_accumulation)))
+            handles.append(self._accumulators[parameter].register_prehook(weakly(self._on_accumulation)))
         self._hooks[parameter] = handles
         self._handles += handles
         if frozen:
@@ -248,7 +248,7 @@ class Gradients:
 
     def _give_up(self, parameter: torch.Tensor) -> None:
         """Give up a parameter that another optimizer takes charge of."""
-        _remove(self._hooks.pop(parameter))
+        remove(self._hooks.pop(parameter))
         self._take_out(parameter)
         self._given_up[parameter] = None
         del self._names[parameter]
@@ -293,23 +293,6 @@ class Gradients:
             same = before is not None and before.members is self.members and set(map(id, before._names)) == wanted
             return before.group if before is not None and same else None
         return None
-
-
-def _weakly(method: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Return a hook that calls a method as long as its object is there; what hooks are given goes on unchanged."""
-    reference = weakref.WeakMethod(method)
-
-    def hook(given: Any) -> Any:
-        alive = reference()
-        return None if alive is None else alive(given)
-
-    return hook
-
-
-def _remove(handles: Iterable[RemovableHandle]) -> None:
-    """Remove hooks."""
-    for handle in handles:
-        handle.remove()
 
 
 def _in_charge(parameter: torch.Tensor) -> Gradients | None:

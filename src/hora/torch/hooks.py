@@ -1,0 +1,30 @@
+"""Hooks on parameters that do not keep alive what they call.
+
+torch holds a hook where Python's collector does not look. One that holds an object which holds the parameter would keep
+both, and the network with them, until the process ends.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from torch.utils.hooks import RemovableHandle
+
+
+def weakly(method: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return a hook that calls a method as long as its object is there; what hooks are given goes on unchanged."""
+    reference = weakref.WeakMethod(method)
+
+    def hook(given: Any) -> Any:
+        alive = reference()
+        return None if alive is None else alive(given)
+
+    return hook
+
+
+def remove(handles: Iterable[RemovableHandle]) -> None:
+    """Remove hooks."""
+    for handle in handles:
+        handle.remove()
