@@ -2,6 +2,7 @@
 
 import pytest
 
+from hora.launch import tracebacks
 from hora.launch.result import WorkerExit
 from hora.launch.supervision import first_failure
 
@@ -149,6 +150,13 @@ def test_a_victims_other_words_are_shown_in_the_end(launch):
     assert told.of(0, "stderr") == ["saved"]
 
 
+@pytest.fixture
+def patient(monkeypatch):
+    """On a busy machine a worker takes longer to end than a traceback is held for otherwise."""
+    monkeypatch.setattr(tracebacks, "HOLD_SECONDS", 60.0)
+
+
+@pytest.mark.usefixtures("patient")
 def test_a_worker_that_raises_while_the_other_is_in_an_allreduce_is_the_cause(launch):
     result, told = launch(ALLREDUCE.format(cause='raise ValueError("boom")'), 2, timeout=60)
     assert (result.first_failure.rank, result.first_failure.error, result.status) == (1, "ValueError: boom", 1)
@@ -156,6 +164,7 @@ def test_a_worker_that_raises_while_the_other_is_in_an_allreduce_is_the_cause(la
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize("cause", ['raise ValueError("boom")', "os.kill(os.getpid(), 9)"])
 @pytest.mark.parametrize("attempt", range(20))
 def test_the_cause_in_an_allreduce_is_found_every_time(launch, cause, attempt):
