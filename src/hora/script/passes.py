@@ -26,7 +26,7 @@ from hora.script.latent import Batch
 from hora.script.precision import in_float64
 from hora.script.randomness import seed_everything
 from hora.script.streams import StreamWalk
-from hora.torch.slices import DealtBatchSampler
+from hora.torch.slices import DealtBatchSampler, slice_of
 
 # A sampler that draws more samples than this in one pass is taken for endless and not walked to its end.
 _ENDLESS = 5_000_000
@@ -133,8 +133,8 @@ class Passes:
         """Cut a recorded global batch for this worker, unless its script does."""
         if self._size == 1 or walked.name in self.knobs.replay.uncut:
             return batch
-        begin, end = (len(batch) * rank // self._size for rank in (self._rank, self._rank + 1))
-        return batch[begin:end] or batch[:1]
+        own: list[int] = slice_of(batch, self._rank, self._size)
+        return own or batch[:1]
 
     def loaded(self, walked: Walked, index: int) -> None:
         """Report that a batch reaches the script, and end the run when it has had enough of them."""

@@ -89,8 +89,8 @@ class StreamWalk:
         Which pass over which loader it is.
     passes
         Told of it.
-    kept
-        What the names of the files begin with in which a replay finds the samples; None to read the stream itself.
+    replayed
+        Whether the samples are those that `Replay.samples` has, and the stream itself is not read.
     """
 
     def __init__(

@@ -15,6 +15,12 @@ from hora.torch.stream import Stream, generator_states, set_generator_states
 from hora.torch.world import current
 
 
+def slice_of(samples: Any, rank: int, size: int) -> Any:
+    """Return a worker's slice of a global batch; some are empty where there are fewer samples than workers."""
+    total = len(samples)
+    return samples[total * rank // size : total * (rank + 1) // size]
+
+
 class Handing(Protocol):
     """What hands a loader's batches to a loop."""
 
@@ -149,7 +155,7 @@ class Walk:
             if not hasattr(batch, "__getitem__"):
                 batch = list(batch)
             total = len(batch)
-            own = batch[total * self._rank // self._size : total * (self._rank + 1) // self._size]
+            own = slice_of(batch, self._rank, self._size)
             if len(own) or not total:
                 self.slices.append((self._size * len(own) / total if total else 1.0, len(own)))
                 return own

@@ -20,7 +20,7 @@ from hora.errors import HoraError
 from hora.torch import at_hand, heartbeat
 from hora.torch.exceptions import HorovodInternalError
 from hora.torch.exchange import agree
-from hora.torch.slices import DealtBatchSampler
+from hora.torch.slices import DealtBatchSampler, slice_of
 from hora.torch.stream import Stream, derive
 from hora.torch.world import current
 
@@ -63,7 +63,7 @@ class Slicing:
             self.drawn.leave()
         mark = zlib.crc32(b"".join(map(_mark, samples)))
         with self._apart_from_the_stream():
-            own = list(self._slice(samples))
+            own = slice_of(samples, self._rank, self._size)
             if own:
                 return Slice(self._size * len(own) / len(samples), len(own), mark, self.own(own))
             return Slice(0.0, 0, mark, None if self._evaluation else self.own(list(samples)))
@@ -83,11 +83,7 @@ class Slicing:
 
     def cut(self, samples: Sequence[_T]) -> Sequence[_T]:
         """Give what is collated of the samples of a global batch."""
-        return self._slice(samples) or ([] if self._evaluation else samples)
-
-    def _slice(self, samples: Sequence[_T]) -> Sequence[_T]:
-        total = len(samples)
-        return samples[total * self._rank // self._size : total * (self._rank + 1) // self._size]
+        return slice_of(samples, self._rank, self._size) or ([] if self._evaluation else samples)
 
 
 class Drawn(IterableDataset[Any]):
