@@ -171,17 +171,16 @@ def _laid_out(program: Program, node: ast.expr, depth: int) -> tuple[int, ast.ex
     """
     if depth > 4:
         return None
-    if isinstance(node, ast.Attribute) and node.attr == "T":
-        return _turned(_laid_out(program, node.value, depth))
-    if not isinstance(node, ast.Call):
-        return None
-    if isinstance(node.func, ast.Attribute):
-        if node.func.attr in ("view", "reshape") and len(node.args) == 2 and ast.unparse(node.args[1]) == "-1":
+    node, turned = _peeled(node)
+    laid = _made_in_rows(program, node, depth) if isinstance(node, ast.Call) else None
+    return _turned(laid) if turned else laid
+
+
+def _made_in_rows(program: Program, node: ast.Call, depth: int) -> tuple[int, ast.expr] | None:
+    """Give the layout of what a call makes: a view, or what it is handed or returns."""
+    if isinstance(node.func, ast.Attribute) and node.func.attr in ("view", "reshape"):
+        if len(node.args) == 2 and ast.unparse(node.args[1]) == "-1":
             return 0, node.args[0]
-        if node.func.attr in _CARRYING:
-            return _laid_out(program, node.func.value, depth)
-        if node.func.attr in _TURNING and {ast.unparse(arg) for arg in node.args} in (set(), {"0", "1"}):
-            return _turned(_laid_out(program, node.func.value, depth))
     functions = _functions(program, node)
     if len(functions) != 1:
         named = {thing for value in program.values(node.func) for thing in value.things}
@@ -220,15 +219,15 @@ def _followed(
     """Give the layout of an expression at the end of a function, of whose statements each comes after the other."""
     if end is None:
         return None
-    names = [one for one in ast.walk(end) if isinstance(one, ast.Name) and _is_root(end, one)]
-    if not names:
+    root, turned = _peeled(end)
+    if not isinstance(root, ast.Name):
         return _laid_out(program, end, depth + 1)
     stores = [
         one
         for one in ast.walk(function)
         if isinstance(one, ast.Assign)
         and isinstance(one.targets[0], ast.Name)
-        and one.targets[0].id == names[0].id
+        and one.targets[0].id == root.id
         and len(one.targets) == 1
         and one.lineno < end.lineno
     ]
@@ -238,42 +237,25 @@ def _followed(
         if now is not None:
             laid = now
         elif laid is not None:
-            root = next(
-                (one for one in ast.walk(store.value) if isinstance(one, ast.Name) and _is_root(store.value, one)), None
-            )
-            laid = _over(store.value, laid) if root is not None and root.id == names[0].id else None
-    return _over(end, laid) if laid is not None else _laid_out(program, end, depth + 1)
+            before, turns = _peeled(store.value)
+            same = isinstance(before, ast.Name) and before.id == root.id
+            laid = (_turned(laid) if turns else laid) if same else None
+    return _turned(laid) if turned else laid
 
 
-def _is_root(node: ast.expr, name: ast.Name) -> bool:
-    """Whether an expression is a name, moved and turned."""
-    while node is not name:
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-            if node.func.attr not in _CARRYING | _TURNING:
-                return False
-            node = node.func.value
-        elif isinstance(node, ast.Attribute) and node.attr == "T":
-            node = node.value
+def _peeled(node: ast.expr) -> tuple[ast.expr, bool]:
+    """Give what an expression moves and turns, and whether its two axes have changed places in the end."""
+    turned = False
+    while True:
+        if isinstance(node, ast.Attribute) and node.attr == "T":
+            turned, node = not turned, node.value
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            turns = node.func.attr in _TURNING and {ast.unparse(arg) for arg in node.args} in (set(), {"0", "1"})
+            if not turns and node.func.attr not in _CARRYING:
+                return node, turned
+            turned, node = turned != turns, node.func.value
         else:
-            return False
-    return True
-
-
-def _over(node: ast.expr, laid: tuple[int, ast.expr]) -> tuple[int, ast.expr] | None:
-    """Give a layout after an expression has moved and turned the name of it."""
-    result: tuple[int, ast.expr] | None = laid
-    while not isinstance(node, ast.Name):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-            turns = node.func.attr in _TURNING
-            if turns and {ast.unparse(arg) for arg in node.args} not in (set(), {"0", "1"}):
-                return None
-            result = _turned(result) if turns else result
-            node = node.func.value
-        elif isinstance(node, ast.Attribute):
-            result, node = _turned(result), node.value
-        else:
-            return None
-    return result
+            return node, turned
 
 
 def _makes(program: Program, node: ast.Call) -> bool:
