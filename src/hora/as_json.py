@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from typing import Any
+from typing import Annotated, Any
+
+import typer
+
+Json = Annotated[bool, typer.Option("--json", help="Print the result's fields as JSON.")]
 
 
 def print_json(result: Any) -> None:

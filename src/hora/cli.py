@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 
 from hora import __version__, cli_hosts
-from hora.as_json import print_json
+from hora.as_json import Json, print_json
 from hora.errors import HoraError
 
 app = typer.Typer(
@@ -27,7 +27,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Json = Annotated[bool, typer.Option("--json", help="Print the result's fields as JSON.")]
 # What follows a bare `--` on the command line, for the user's script; click would mix it with Hora's own arguments.
 _script_arguments: list[str] = []
 

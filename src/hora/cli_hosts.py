@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from hora.as_json import print_json
+from hora.as_json import Json, print_json
 from hora.errors import HoraError
 
 Hosts = Annotated[str | None, typer.Option("-H", "--hosts", metavar="A:4,B:4", help="Hosts and their slots.")]
@@ -99,7 +99,7 @@ def doctor(
     interface: Interface = None,
     ssh_port: SshPort = None,
     ssh_identity: SshIdentity = None,
-    json_: Annotated[bool, typer.Option("--json", help="Print the result's fields as JSON.")] = False,
+    json_: Json = False,
 ) -> None:
     """Say what the hosts are, measure what joins their workers, and name what is wrong with them."""
     from hora.launch.doctor.examination import examine
