@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import sys
+from collections.abc import Iterable
 
 from hora.convert.edits import Edit, insert_after, insert_before
 from hora.convert.source import Source
@@ -14,6 +15,20 @@ def modules_of(node: ast.Import | ast.ImportFrom) -> list[str]:
     if isinstance(node, ast.Import):
         return [alias.name for alias in node.names]
     return ["." * node.level + (node.module or "")]
+
+
+def full_names(nodes: Iterable[ast.AST]) -> dict[str, str]:
+    """Give the full name of each name that is imported somewhere among nodes."""
+    found: dict[str, str] = {}
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                first = alias.name.split(".")[0]
+                found[alias.asname or first] = alias.name if alias.asname else first
+        elif isinstance(node, ast.ImportFrom):
+            [module] = modules_of(node)
+            found |= {alias.asname or alias.name: f"{module}.{alias.name}" for alias in node.names}
+    return found
 
 
 def of_torch(node: ast.Import | ast.ImportFrom) -> bool:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from hora.convert.finding import Finding
+from hora.convert.imports import full_names
 from hora.convert.source import Source
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -59,17 +60,7 @@ class Script:
     @cached_property
     def imported(self) -> dict[str, str]:
         """The full name of each name that is imported somewhere."""
-        found: dict[str, str] = {}
-        for node in self.nodes:
-            if isinstance(node, ast.Import):
-                for alias in node.names:
-                    found[alias.asname or alias.name.split(".")[0]] = (
-                        alias.name if alias.asname else alias.name.split(".")[0]
-                    )
-            elif isinstance(node, ast.ImportFrom):
-                module = "." * node.level + (node.module or "")
-                found |= {alias.asname or alias.name: f"{module}.{alias.name}" for alias in node.names}
-        return found
+        return full_names(self.nodes)
 
     def name(self, node: ast.AST) -> str:
         """Give the full name of a function or module; ``dist.`` and ``hvd.`` stand for the two runtimes."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 
 from hora.convert.finding import Finding
+from hora.convert.imports import full_names
 from hora.convert.places import wrap
 from hora.convert.program import Program
 from hora.convert.rules.hr201 import scaling
@@ -86,12 +87,7 @@ def _calls(program: Program, cls: Class) -> list[str]:
     """What the code of a stream calls, by the names that its file imports."""
     found = []
     for one in cls.lineage:
-        imported: dict[str, str] = {}
-        for node in ast.walk(program.home(one.node).tree):
-            if isinstance(node, ast.Import):
-                imported |= {alias.asname or alias.name: alias.name for alias in node.names}
-            elif isinstance(node, ast.ImportFrom):
-                imported |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+        imported = full_names(ast.walk(program.home(one.node).tree))
         for call in (node for node in ast.walk(one.node) if isinstance(node, ast.Call)):
             first, dot, rest = ast.unparse(call.func).partition(".")
             if first in imported:
