@@ -18,9 +18,9 @@ from torch.utils.data import DataLoader, IterableDataset, IterDataPipe
 from torch.utils.data.distributed import DistributedSampler
 
 from hora.errors import HoraError
-from hora.torch import at_hand, heartbeat
 from hora.torch.exchange import agree
 from hora.torch.gathering import allgather
+from hora.torch.handing import HandsOut
 from hora.torch.objects import broadcast_object
 from hora.torch.reducing import allreduce
 from hora.torch.slices import DealtBatchSampler, Joined, Walk
@@ -198,26 +198,16 @@ def _dealt_class(plain: type[DataLoader[Any]]) -> type[DataLoader[Any]]:
     return Dealt
 
 
-class _DealtIterator:
-    """Hands out batches, and tells the loader the weight of each; has its `weight`, `total` and `gather`, too."""
+class _DealtIterator(HandsOut):
+    """Hands out batches whose sampler knows the slices."""
 
     def __init__(self, loader: Any, batches: Iterator[Any], walk: Walk | None, handed: int) -> None:
-        self.handed, self.exhausted = handed, False
-        self._of: int | None = None
+        of: int | None = None
         with suppress(TypeError, NotImplementedError):  # a sampler need not know
-            self._of = len(loader.batch_sampler)
-        self._loader = loader
+            of = len(loader.batch_sampler)
+        super().__init__(loader, handed, of)
         self._batches = batches
         self._walk = walk
-        self.total, self.gather = loader.total, loader.gather
-
-    @property
-    def weight(self) -> float:
-        """The weight of the batch that the loader handed out last."""
-        return float(self._loader.weight)
-
-    def __iter__(self) -> _DealtIterator:
-        return self
 
     def __len__(self) -> int:
         return len(self._loader.batch_sampler)
@@ -236,12 +226,7 @@ class _DealtIterator:
                 f"{type(self._loader).__name__} hands out batches that its batch sampler did not make",
                 "Deal a plain DataLoader, or slice each global batch by hvd.rank() where it is made",
             )
-        self._loader.weight, samples = self._walk.slices.popleft()
-        self.handed += 1
-        sampler = self._loader.batch_sampler
-        if not sampler.evaluation:
-            at_hand.note(self._loader)
-            heartbeat.handed_out(samples, sampler.epoch, self.handed, self._of)
+        self._hand_out(*self._walk.slices.popleft())
         return batch
 
 

@@ -7,10 +7,11 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any
 
 from torch.utils.data import DataLoader
 
+from hora.torch.handing import HandsOut
 from hora.torch.stream import Stream, generator_states, set_generator_states
 from hora.torch.world import current
 
@@ -19,13 +20,6 @@ def slice_of(samples: Any, rank: int, size: int) -> Any:
     """Return a worker's slice of a global batch; some are empty where there are fewer samples than workers."""
     total = len(samples)
     return samples[total * rank // size : total * (rank + 1) // size]
-
-
-class Handing(Protocol):
-    """What hands a loader's batches to a loop."""
-
-    handed: int
-    exhausted: bool
 
 
 class Joined:
@@ -81,7 +75,7 @@ class DealtBatchSampler:
         self._skip = 0
         # Where this epoch goes on after a restart, and who walks it; None where it has not come that far.
         self._resume: int | None = None
-        self._walker: weakref.ref[Handing] | None = None
+        self._walker: weakref.ref[HandsOut] | None = None
 
     def state_dict(self) -> dict[str, Any]:
         """Return how far the walk has come: the epoch, and the global batches that its loop was handed."""
@@ -100,7 +94,7 @@ class DealtBatchSampler:
         self._generators, self._walker = state["generators"], None
         set_generator_states(self._loader, self._generators)
 
-    def _under_way(self) -> Handing | None:
+    def _under_way(self) -> HandsOut | None:
         """Return what a loop that is within an epoch takes its batches from."""
         walker = None if self._walker is None else self._walker()
         return None if walker is None or walker.exhausted else walker

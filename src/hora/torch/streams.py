@@ -17,9 +17,9 @@ import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
 from hora.errors import HoraError
-from hora.torch import at_hand, heartbeat
 from hora.torch.exceptions import HorovodInternalError
 from hora.torch.exchange import agree
+from hora.torch.handing import HandsOut
 from hora.torch.slices import DealtBatchSampler, slice_of
 from hora.torch.stream import Stream, derive
 from hora.torch.world import current
@@ -141,7 +141,7 @@ class StreamSampler(DealtBatchSampler):
             return Stream(self._seeds, self.epoch), derive(*self._seeds, self.epoch, "workers"), self._skip
 
 
-class StreamIterator:
+class StreamIterator(HandsOut):
     """Hands out this worker's slices, tells the loader the weight of each, and sees that all workers read the same.
 
     Parameters
@@ -159,10 +159,8 @@ class StreamIterator:
 
     def __init__(self, loader: Any, walk: Callable[[], Iterator[Any]]) -> None:
         sampler: StreamSampler = loader.batch_sampler
-        self.handed, self.exhausted = 0, False
-        self._loader = loader
+        super().__init__(loader)
         self._read, self._mark = 0, 0
-        self.total, self.gather = loader.total, loader.gather
         stream, seed, skip = sampler.begin()
         loader.generator.manual_seed(seed)
         dataset, slicing = loader.dataset, loader.collate_fn
@@ -177,14 +175,6 @@ class StreamIterator:
             if next(self._batches, None) is not None:
                 self.handed += 1
         sampler._walker = weakref.ref(self)
-
-    @property
-    def weight(self) -> float:
-        """The weight of the batch that the loader handed out last."""
-        return float(self._loader.weight)
-
-    def __iter__(self) -> StreamIterator:
-        return self
 
     def __len__(self) -> int:
         return len(self._loader)
@@ -203,12 +193,7 @@ class StreamIterator:
                 self._agree(f"{self._read} global batches are read")
             if slice_.batch is not None or slice_.samples:
                 break
-        self._loader.weight = slice_.weight
-        self.handed += 1
-        sampler: StreamSampler = self._loader.batch_sampler
-        if not sampler.evaluation:
-            at_hand.note(self._loader)
-            heartbeat.handed_out(slice_.samples, sampler.epoch, self.handed, None)
+        self._hand_out(slice_.weight, slice_.samples)
         return slice_.batch
 
     def _agree(self, where: str) -> None:
