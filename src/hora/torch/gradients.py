@@ -17,7 +17,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from hora.torch.buckets import Bucket
 from hora.torch.exchange import agree, exchange
 from hora.torch.failure import engine_errors
-from hora.torch.hooks import remove, weakly
+from hora.torch.hooks import remove_all, weakly
 from hora.torch.layout import DEFAULT_BYTES, cut_as_measured, cut_by_size, fixed_bytes
 from hora.torch.probe import known_cost, measure_cost
 from hora.torch.process_sets import ProcessSet, global_process_set, members_of
@@ -80,15 +80,15 @@ class Gradients:
         self._summed = summed
         self._sparse_as_dense = sparse_as_dense
         self._names: dict[torch.Tensor, str] = {}
-        self._hooks: dict[torch.Tensor, list[RemovableHandle]] = {}
+        # By the parameter's id: what is held to the end must not hold the parameter.
+        self._hooks: dict[int, list[RemovableHandle]] = {}
+        weakref.finalize(self, remove_all, self._hooks).atexit = False
         # The engine drops these, and the hooks on them, when nobody holds them.
         self._accumulators: dict[torch.Tensor, Node] = {}
         self._bucket_of: dict[torch.Tensor, Bucket] = {}
         self._untrained: dict[torch.Tensor, None] = {}
         self._given_up: dict[torch.Tensor, None] = {}
         self._cut_by_script = False
-        self._handles: list[RemovableHandle] = []
-        weakref.finalize(self, remove, self._handles).atexit = False
 
     def adopt(
         self,
@@ -226,7 +226,6 @@ class Gradients:
         frozen = not parameter.requires_grad
         if not (parameter.is_floating_point() or parameter.is_complex()):
             # Whole numbers never have a gradient.
-            self._hooks[parameter] = []
             return
         parameter.requires_grad_(True)
         hook = weakly(self._on_gradient)
@@ -234,8 +233,7 @@ class Gradients:
         if self._summed or self._before_gradient is not None:
             self._accumulators[parameter] = get_gradient_edge(parameter).node
             handles.append(self._accumulators[parameter].register_prehook(weakly(self._on_accumulation)))
-        self._hooks[parameter] = handles
-        self._handles += handles
+        self._hooks[id(parameter)] = handles
         if frozen:
             parameter.requires_grad_(False)
 
@@ -248,7 +246,8 @@ class Gradients:
 
     def _give_up(self, parameter: torch.Tensor) -> None:
         """Give up a parameter that another optimizer takes charge of."""
-        remove(self._hooks.pop(parameter))
+        for handle in self._hooks.pop(id(parameter), ()):
+            handle.remove()
         self._take_out(parameter)
         self._given_up[parameter] = None
         del self._names[parameter]

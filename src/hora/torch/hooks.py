@@ -7,7 +7,8 @@ both, and the network with them, until the process ends.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from itertools import chain
 from typing import Any
 
 from torch.utils.hooks import RemovableHandle
@@ -24,7 +25,7 @@ def weakly(method: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return hook
 
 
-def remove(handles: Iterable[RemovableHandle]) -> None:
-    """Remove hooks."""
-    for handle in handles:
+def remove_all(hooks: Mapping[int, Iterable[RemovableHandle]]) -> None:
+    """Remove the hooks of several parameters."""
+    for handle in chain.from_iterable(hooks.values()):
         handle.remove()
