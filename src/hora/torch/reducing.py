@@ -12,8 +12,8 @@ from hora.torch.calls import describe
 from hora.torch.compression import Compression, Compressor
 from hora.torch.handles import start, synchronize
 from hora.torch.process_sets import ProcessSet, global_process_set, members_of
-from hora.torch.scalars import allreduce_number, options
-from hora.torch.wire import OP_NAMES, Adasum, Average, Reduction, Sum
+from hora.torch.scalars import allreduce_number
+from hora.torch.wire import OP_NAMES, Adasum, Average, Reduction, Sum, options
 
 
 @overload

@@ -10,7 +10,7 @@ import torch
 from hora.torch.adasum import combine
 from hora.torch.calls import Call
 from hora.torch.handles import Calls, Works, start, synchronize
-from hora.torch.wire import OP_NAMES, Adasum, Average, Max, Min, Product, Reduction, Sum
+from hora.torch.wire import Adasum, Average, Max, Min, Product, Reduction, Sum, options
 from hora.torch.world import Members
 
 
@@ -60,8 +60,3 @@ _NUMBERS: dict[int, Any] = {
     Max: torch.amax,
     Product: torch.prod,
 }
-
-
-def options(op: int, prescale: float, postscale: float) -> dict[str, Any]:
-    """List what must agree beside the tensors."""
-    return {"op": OP_NAMES[op], "prescale_factor": prescale, "postscale_factor": postscale}

@@ -14,7 +14,7 @@ from hora.torch.exchanging import exchange, row_bytes
 from hora.torch.gathering import check_contiguous, grouped_allgather
 from hora.torch.handles import Calls, Works, start, synchronize
 from hora.torch.process_sets import ProcessSet, global_process_set, members_of
-from hora.torch.wire import OP_NAMES, Average, Sum, divide, scale, to_wire
+from hora.torch.wire import OP_NAMES, Average, Sum, divide, options, scale, to_wire
 
 
 def reducescatter(
@@ -180,5 +180,5 @@ def _start_scatter(
             results.append(torch.view_as_complex(total) if tensor.is_complex() else total.to(tensor.dtype))
         return results[0] if single else results
 
-    options = {"op": OP_NAMES[op], "prescale_factor": prescale, "postscale_factor": postscale}
-    return start(describe("reducescatter", name, tensors, **options), launch, finish, members)
+    call = describe("reducescatter", name, tensors, **options(op, prescale, postscale))
+    return start(call, launch, finish, members)

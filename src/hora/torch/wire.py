@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -31,6 +32,11 @@ _WIDER = {
     torch.uint16: torch.int32,
     torch.uint32: torch.int64,
 }
+
+
+def options(op: int, prescale: float, postscale: float) -> dict[str, Any]:
+    """List what the workers' calls must have in common beside the tensors."""
+    return {"op": OP_NAMES[op], "prescale_factor": prescale, "postscale_factor": postscale}
 
 
 class Reduction:
