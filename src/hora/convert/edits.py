@@ -15,6 +15,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import cast
 
+from hora.convert.blocks import blocks
 from hora.convert.source import Source
 
 
@@ -253,9 +254,8 @@ def _own_lines(source: Source, statement: ast.stmt) -> None:
 def _neighbours(source: Source, statement: ast.stmt) -> tuple[list[ast.stmt], ast.stmt]:
     """The statements that share lines with a statement, and the compound statement that they belong to."""
     for node in ast.walk(source.tree):
-        for name in ("body", "orelse", "finalbody"):
-            block = getattr(node, name, None)
-            if isinstance(block, list) and statement in block:
+        for block in blocks(node):
+            if statement in block:
                 first = last = block.index(statement)
                 while first and block[first - 1].end_lineno == block[first].lineno:
                     first -= 1

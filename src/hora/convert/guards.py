@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from hora.convert.blocks import blocks
 from hora.convert.edits import Edit, guard, join_guard, lines
 from hora.convert.facts import Call
 from hora.convert.program import Program
@@ -145,7 +146,4 @@ def _joinable(program: Program, statement: ast.stmt) -> bool:
 def _blocks(tree: ast.Module) -> Iterator[list[ast.stmt]]:
     """Give every block of statements."""
     for node in ast.walk(tree):
-        for name in ("body", "orelse", "finalbody"):
-            block = getattr(node, name, None)
-            if isinstance(block, list) and block and isinstance(block[0], ast.stmt):
-                yield block
+        yield from filter(None, blocks(node))

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 
+from hora.convert.blocks import block_of
 from hora.convert.edits import Edit
 from hora.convert.facts import Backward, Call, Draw, Event, Facts, Place
 from hora.convert.finding import Finding
@@ -116,12 +117,7 @@ class Program:
 
     def block(self, statement: ast.stmt) -> list[ast.stmt]:
         """Give the statements among which a statement stands."""
-        parent = self.parents[statement]
-        for name in ("body", "orelse", "finalbody"):
-            block = getattr(parent, name, None)
-            if isinstance(block, list) and statement in block:
-                return block
-        raise ValueError("the statement is not in this source")
+        return block_of(self.parents[statement], statement)
 
     # The walk
 

@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
+from hora.convert.blocks import blocks
 from hora.convert.distributed.script import Function, Script
 
 _RANKS = frozenset({"dist.get_rank", "hvd.rank", "hvd.local_rank", "hvd.cross_rank", "dist.get_node_local_rank"})
@@ -104,9 +105,8 @@ def guards(script: Script, node: ast.AST) -> list[Guard]:
 def _early_ends(script: Script, outer: ast.AST, inner: ast.AST) -> list[Guard]:
     """Give the tests earlier in a block after which some workers go no further."""
     found: list[Guard] = []
-    for name in ("body", "orelse", "finalbody"):
-        block = getattr(outer, name, None)
-        if isinstance(block, list) and inner in block:
+    for block in blocks(outer):
+        if inner in block:
             for one in block[: block.index(inner)]:
                 if isinstance(one, ast.If) and not one.orelse and _ends(one.body) and selects(script, one.test):
                     found.append(Guard(one.test, False))

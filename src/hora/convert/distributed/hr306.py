@@ -10,7 +10,6 @@ from hora.convert.finding import Finding
 CODE = "HR306"
 TITLE = "gradients are reduced before anyone reads or edits them"
 WHY = "Each worker would clip by the norm of its own gradients, and what is averaged then is another gradient."
-_CLIPS = (".clip_grad_norm_", ".clip_grad_norm", ".clip_grad_value_", ".clip_grad_value")
 
 
 def detect(script: Script) -> list[Finding]:
@@ -26,20 +25,15 @@ def _unreduced(script: Script) -> list[Finding]:
     message = (
         "Horovod reduces in step(): without optimizer.synchronize() before it, each worker clips its own gradients"
     )
-    return [
-        script.finding(CODE, call, message) for call in script.calls_of(*_CLIPS) if "torch" in script.name(call.func)
-    ]
+    return [script.finding(CODE, call, message) for call in script.clips if "torch" in script.name(call.func)]
 
 
 def _too_early(script: Script) -> list[Finding]:
     """Find clipping that stands between zero_grad() and backward(), where there is nothing to clip."""
     findings = []
-    for call in script.calls_of(*_CLIPS):
+    for call in script.clips:
         statement = script.statement(call)
-        outer = script.parents[statement]
-        block = next((b for n in ("body", "orelse") if statement in (b := getattr(outer, n, None) or [])), None)
-        if block is None:
-            continue
+        block = script.block(statement)
         at = block.index(statement)
         zero = [i for i, one in enumerate(block) if _calls(one, "zero_grad")]
         back = [i for i, one in enumerate(block) if _calls(one, "backward")]

@@ -50,17 +50,16 @@ def _clipped_scaled(script: Script) -> list[Finding]:
         scaler = _scaler_of(backward)
         if scaler is None or any(scaler == _owner(call) for call in script.calls_of(".unscale_")):
             continue
-        for statement in _after(script, backward):
+        first = script.statement(backward)
+        block = script.block(first)
+        for statement in block[block.index(first) + 1 :]:
             inside = set(ast.walk(statement))
-            clips = [one for one in script.calls_of(*_CLIPS) if one in inside]
+            clips = [one for one in script.clips if one in inside]
             message = f"clipped while the loss's scale is in the gradients: {scaler}.unscale_(optimizer) first"
             findings += [script.finding(CODE, clip, message) for clip in clips]
             if any(call in inside and scaler == _owner(call) for call in script.calls_of(".step")):
                 break
     return findings
-
-
-_CLIPS = ("torch.nn.utils.clip_grad_norm_", "torch.nn.utils.clip_grad_value_", ".clip_grad_norm_", ".clip_grad_value_")
 
 
 def _owner(call: ast.Call) -> str:
@@ -74,11 +73,3 @@ def _scaler_of(backward: ast.Call) -> str | None:
     if isinstance(scaled, ast.Call) and isinstance(scaled.func, ast.Attribute) and scaled.func.attr == "scale":
         return _owner(scaled)
     return None
-
-
-def _after(script: Script, node: ast.AST) -> list[ast.stmt]:
-    """Give the statements that follow in the same block."""
-    statement = script.statement(node)
-    outer = script.parents[statement]
-    blocks = [getattr(outer, name, []) for name in ("body", "orelse", "finalbody")]
-    return next((block[block.index(statement) + 1 :] for block in blocks if statement in block), [])

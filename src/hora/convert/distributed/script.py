@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
+from hora.convert.blocks import block_of
 from hora.convert.finding import Finding
 from hora.convert.imports import full_names
 from hora.convert.source import Source
@@ -266,6 +267,15 @@ class Script:
         while not isinstance(node, ast.stmt):
             node = self.parents[node]
         return node
+
+    def block(self, statement: ast.stmt) -> list[ast.stmt]:
+        """Give the statements among which a statement stands."""
+        return block_of(self.parents[statement], statement)
+
+    @cached_property
+    def clips(self) -> list[ast.Call]:
+        """The calls that clip gradients."""
+        return self.calls_of(".clip_grad_norm_", ".clip_grad_norm", ".clip_grad_value_", ".clip_grad_value")
 
     @cached_property
     def backwards(self) -> tuple[ast.Call, ...]:
