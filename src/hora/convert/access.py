@@ -40,6 +40,7 @@ from hora.convert.values import (
     Thing,
     Value,
     Weights,
+    Written,
     of,
     ordered,
     tensor,
@@ -148,7 +149,7 @@ def attribute(walk: Walk, receiver: Value, name: str, node: ast.AST) -> Value:
 
 def is_plain(thing: Thing) -> bool:
     """Whether a thing's attributes are those of tensors and numbers."""
-    return isinstance(thing, Batch | Shape | Constant | Place | Positions | Shuffled | Start | Rank)
+    return isinstance(thing, Batch | Shape | Constant | Place | Positions | Shuffled | Start | Rank | Written)
 
 
 def _attribute_of(walk: Walk, thing: Thing, name: str, node: ast.AST) -> Value:

@@ -7,7 +7,19 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hora.convert import access, assumptions, calls, containers, listings, names, samples, shapes, shifts, tensors
+from hora.convert import (
+    access,
+    assumptions,
+    calls,
+    containers,
+    listings,
+    names,
+    samples,
+    shapes,
+    shifts,
+    tensors,
+    written,
+)
 from hora.convert.memory import either
 from hora.convert.spread import ALIKE, ZERO, Kind, Spread, add, divide, multiply, nonlinear, shown, text
 from hora.convert.spread import join as join_spreads
@@ -64,6 +76,7 @@ def operate(
 ) -> Value:
     """Give the value of an operation on two."""
     one, other = walk.state.deep_spread(left), walk.state.deep_spread(right)
+    written.met(walk, left, right)
     if isinstance(op, ast.Add) and Start() in left.things and other.kind is Kind.COUNT:
         return Value(other, frozenset({Start()}), number=True)
     if isinstance(op, ast.Mult) and Start() in left.things and other.kind is Kind.HELD:

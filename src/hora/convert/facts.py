@@ -137,6 +137,7 @@ class Facts:
     seeded: list[ast.AST] = field(default_factory=list)
     uniform: dict[tuple[ast.Subscript, Context], ast.AST] = field(default_factory=dict)
     altered: set[ast.AST] = field(default_factory=set)
+    written: set[ast.AST] = field(default_factory=set)
 
     def hand_over(self, loader: Loader, state: State) -> None:
         """Note what a loader's data and sampler hold that is not alike on all workers, as it is made or drawn from."""

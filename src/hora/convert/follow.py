@@ -16,6 +16,7 @@ from hora.convert.source import Source
 from hora.convert.values import Foreign, Loader, Made, Method, ordered
 from hora.convert.walk import Walk
 from hora.convert.work import Work
+from hora.convert.written import sizes_of
 
 Name: TypeAlias = tuple[Path, str, int]
 """A call as an edit elsewhere leaves it: its file, the function's text, and how many such calls come before it."""
@@ -33,11 +34,14 @@ class Learned:
         The other loaders.
     optimizers
         What is used as an optimizer, whatever library makes it.
+    written
+        What makes tensors as large as the batch, its size written out as a number.
     """
 
     full: frozenset[tuple[Name, ...]]
     others: frozenset[tuple[Name, ...]]
     optimizers: frozenset[Name]
+    written: frozenset[Name]
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,7 @@ def follow(
         sized, sizes = _sized(sources)
         names = _names(sources)
         optimizers = frozenset(node for node, name in names.items() if name in learned.optimizers)
+        sized |= {size for size, name in _first_sizes(names).items() if name in learned.written}
         program = walked(_Recognised(learned.full, names))
         if learn(program) == learned:
             return program
@@ -98,7 +103,8 @@ def follow(
     program = walked()
     optimizers = frozenset(thing.site for thing in _used_as_optimizers(program))
     sized, sizes = _sized(program.sources)
-    if optimizers or len(program.sources) > 1:
+    sized |= program.facts.written
+    if optimizers or len(program.sources) > 1 or program.facts.written:
         program = walked()
     full = _full(program)
     return walked(full) if full else program
@@ -111,7 +117,14 @@ def learn(program: Program) -> Learned | None:
     optimizers = {thing.site for thing in _used_as_optimizers(program)}
     if one & other or not optimizers <= names.keys():
         return None
-    return Learned(frozenset(one), frozenset(other), frozenset(names[site] for site in optimizers))
+    written = {name for size, name in _first_sizes(names).items() if size in program.facts.written}
+    return Learned(frozenset(one), frozenset(other), frozenset(names[site] for site in optimizers), frozenset(written))
+
+
+def _first_sizes(names: Mapping[ast.AST, Name]) -> dict[ast.expr, Name]:
+    """Give what may be the first size of what a call makes, with the call's name."""
+    found = ((sizes_of(call), name) for call, name in names.items() if isinstance(call, ast.Call))
+    return {sizes[0]: name for sizes, name in found if sizes}
 
 
 def _full(program: Program) -> frozenset[Loader]:

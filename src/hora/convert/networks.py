@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from hora.convert import calls, children, names
+from hora.convert import calls, children, names, written
 from hora.convert.along import meeting
 from hora.convert.arguments import Arguments, literal
 from hora.convert.memory import ANY
@@ -102,6 +102,7 @@ def writes_ignored(tree: ast.Module) -> bool:
 def loss(walk: Walk, wanted: Criterion, arguments: Arguments) -> Value:
     """Give a loss of the library, reduced as it was asked to be."""
     node = arguments.node
+    written.compared(walk, arguments)
     parts = tuple(walk.state.deep_spread(value) for value in arguments.values[:4])
     parts = tuple(part for part in parts if part.kind is not Kind.COUNT)
     spread = nonlinear(parts, node, f"{wanted.maker}()")

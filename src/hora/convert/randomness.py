@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hora.convert import access, shapes
+from hora.convert import access, shapes, written
 from hora.convert.arguments import Arguments
 from hora.convert.memory import ANY
 from hora.convert.spread import ALIKE, ENTRIES, ZERO, Kind, Spread, mixed, own
@@ -73,9 +73,9 @@ def call(walk: Walk, name: str, arguments: Arguments) -> Value | None:
             return _positions(walk, arguments)
         if last == "randperm" and any(walk.state.deep_spread(value).kind is Kind.COUNT for value in arguments.values):
             return _shuffled(walk, arguments)
-        return tensor(_torch(walk, last, arguments))
+        return written.noted(walk, tensor(_torch(walk, last, arguments)), node)
     if name.startswith("torch.cuda.") and last in ("FloatTensor", "LongTensor", "DoubleTensor"):
-        return tensor(_torch(walk, "Tensor", arguments))
+        return written.noted(walk, tensor(_torch(walk, "Tensor", arguments)), node)
     if name.startswith("torch.") and last in (
         "rand_like",
         "randn_like",

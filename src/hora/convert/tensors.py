@@ -6,12 +6,25 @@ import ast
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hora.convert import calls, expressions, listings, shapes
+from hora.convert import calls, expressions, listings, shapes, written
 from hora.convert.along import picked
 from hora.convert.arguments import Arguments, literal
 from hora.convert.spread import ALIKE, ENTRIES, ZERO, Kind, Spread, add, mixed, nonlinear, shown, text, varied
 from hora.convert.spread import join as join_spreads
-from hora.convert.values import NUMBER, Batch, Constant, Loader, Positions, Shape, Shuffled, Stream, Value, of, tensor
+from hora.convert.values import (
+    NUMBER,
+    Batch,
+    Constant,
+    Loader,
+    Positions,
+    Shape,
+    Shuffled,
+    Stream,
+    Value,
+    Written,
+    of,
+    tensor,
+)
 
 if TYPE_CHECKING:
     from hora.convert.walk import Walk
@@ -52,6 +65,7 @@ SETTINGS = frozenset({
     "is_floating_point", "is_xpu", "is_mps", "is_cpu", "is_leaf", "is_sparse", "is_complex", "itemsize",
 })  # fmt: skip
 _RESHAPES = frozenset({*SHAPES, "unsqueeze", "expand", "expand_as", "repeat"})
+_REPEATS = frozenset(["repeat", "expand", "tile"])
 DRAWN = frozenset(
     ["normal_", "uniform_", "random_", "bernoulli_", "exponential_", "log_normal_", "geometric_", "cauchy_"]
 )
@@ -103,7 +117,8 @@ def method(walk: Walk, arguments: Arguments, receiver: Value, name: str) -> Valu
     ):
         return _handed(walk, arguments, receiver, name)
     result = operation(walk, name, (receiver, *arguments.values), arguments)
-    if (batch or receiver.things & {Positions(), Shuffled()}) and name in KEEP:
+    held = batch or receiver.things & {Positions(), Shuffled()} or receiver.only(Written)
+    if held and name in KEEP and name != "requires_grad_":
         result = replace(result, things=receiver.things)
     if Positions() in receiver.things and name in _RESHAPES:
         result = replace(receiver, items=None)
@@ -190,12 +205,16 @@ def operation(walk: Walk, name: str, values: tuple[Value, ...], arguments: Argum
         return tensor(walk.state.deep_spread(values[1])) if len(values) > 1 else tensor(ALIKE)
     if bare in ("new_zeros", "new_ones", "new_full", "new_empty"):
         sizes = values[1:2] if bare == "new_full" else values[1:]
-        return tensor(shapes.made(walk, sizes, node, ALIKE, uniform=bare != "new_empty"))
+        made = tensor(shapes.made(walk, sizes, node, ALIKE, uniform=bare != "new_empty"))
+        return written.noted(walk, made, node)
     if bare in ("neg", "negative"):
         return replace(first, things=frozenset())
     keywords = tuple(value for _, value in arguments.keywords)
     others = tuple(walk.state.deep_spread(value) for value in (*values[1:], *keywords))
     sized = any(value.sized for value in (*values[1:], *keywords))
+    if bare in _REPEATS and not spread.local and not any(other.local for other in others):
+        # What has one entry for all samples is repeated for as many as the batch has: all of them are the same.
+        return written.noted(walk, tensor(shapes.made(walk, values[1:], node, spread, uniform=True)), node)
     result = tensor(_entrywise(walk, bare, spread, others, values, arguments, sized))
     if bare in PAIRS and (bare in ("topk", "sort") or shapes.axes_of(shapes.axis_of(values, arguments)) is not None):
         result = replace(result, items=(result, result)) if not (others and others[0].kind in ENTRIES) else result

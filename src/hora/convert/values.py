@@ -231,6 +231,22 @@ class Start(Thing):
 
 
 @dataclass(frozen=True, eq=False)
+class Written(Thing):
+    """A tensor whose sizes are written out as numbers, which may happen to be the batch size.
+
+    Attributes
+    ----------
+    node
+        The expression of its first size.
+    sizes
+        The sizes, None for one that is not known.
+    """
+
+    node: ast.expr
+    sizes: tuple[int | None, ...]
+
+
+@dataclass(frozen=True, eq=False)
 class Shape(Thing):
     """The shape of entries of samples; ``axis`` counts the samples, or is None when not known."""
 
