@@ -34,7 +34,7 @@ def _own_gpu(program: Program) -> list[Finding]:
     if any(program.calls_of("torch.cuda.set_device", "torch.accelerator.set_device_index")):
         return []
     accelerated = any(program.calls_of("torch.accelerator.current_accelerator", "torch.accelerator.is_available"))
-    if not accelerated and not any(map(_mentions_cuda, program.nodes())) and not _positions(program):
+    if not accelerated and not any(map(mentions_cuda, program.nodes())) and not _positions(program):
         return []
     home, choose = ("accelerator", "set_device_index") if accelerated else ("cuda", "set_device")
     for call in program.calls_of(f"{NAME}.init"):
@@ -56,7 +56,7 @@ def _import_torch(source: Source) -> Edit:
     return among(source, "torch", "import torch")
 
 
-def _mentions_cuda(node: ast.AST) -> bool:
+def mentions_cuda(node: ast.AST) -> bool:
     """Whether a node says ``cuda``."""
     return (
         (isinstance(node, ast.Constant) and isinstance(node.value, str) and re.match(r"cuda\b", node.value) is not None)
