@@ -59,7 +59,7 @@ def train(generator, discriminator, loader, optimizer_g, optimizer_d, latent, de
         real = real.to(device)
         ones, zeros = torch.ones(len(real), device=device), torch.zeros(len(real), device=device)
         batch_samples = hvd.allreduce(len(real) * bool(loader.weight), op=hvd.Sum)
-        first = batch_samples * hvd.rank() // hvd.size() * bool(loader.weight)
+        first = loader.first
         noise = hvd.broadcast(torch.randn(batch_samples, latent, device=device), root_rank=0)[first : first + len(real)]
         fake = generator(noise)
 

@@ -40,7 +40,6 @@ from hora.convert.values import (
     Thing,
     Value,
     Weights,
-    Written,
     of,
     ordered,
     tensor,
@@ -149,7 +148,7 @@ def attribute(walk: Walk, receiver: Value, name: str, node: ast.AST) -> Value:
 
 def is_plain(thing: Thing) -> bool:
     """Whether a thing's attributes are those of tensors and numbers."""
-    return isinstance(thing, Batch | Shape | Constant | Place | Positions | Shuffled | Start | Rank | Written)
+    return isinstance(thing, Batch | Shape | Constant | Place | Positions | Shuffled | Start | Rank)
 
 
 def _attribute_of(walk: Walk, thing: Thing, name: str, node: ast.AST) -> Value:
@@ -170,7 +169,7 @@ def _attribute_of(walk: Walk, thing: Thing, name: str, node: ast.AST) -> Value:
             return _bound(walk, thing, member, node)
         if isinstance(thing, Class):
             return of(Method(thing, name)) if gradients.is_function(thing) and name == "apply" else UNKNOWN
-    if isinstance(thing, Stream) and thing.iterates and name in ("weight", "total", "gather"):
+    if isinstance(thing, Stream) and thing.iterates and name in ("weight", "first", "total", "gather"):
         return either(walk.loader_attribute(loader, name) for loader in thing.loaders)
     if isinstance(thing, Loader):
         return walk.loader_attribute(thing, name)
@@ -340,7 +339,7 @@ def size(value: Value, shape: Shape, position: int | None, node: ast.AST) -> Val
     """Give one number of a shape."""
     loaders = value.spread.loaders
     if shape.axis is not None and position == shape.axis and value.spread.kind is Kind.ROWS:
-        return Value(Spread(Kind.COUNT, loaders), number=True)
+        return Value(Spread(Kind.COUNT, loaders, exact=True), number=True)
     if shape.axis is not None and position == shape.axis:
         return Value(Spread(Kind.SUM, loaders), number=True)
     if shape.axis is not None and position is not None:

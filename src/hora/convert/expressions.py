@@ -79,8 +79,6 @@ def operate(
     written.met(walk, left, right)
     if isinstance(op, ast.Add) and Start() in left.things and other.kind is Kind.COUNT:
         return Value(other, frozenset({Start()}), number=True)
-    if isinstance(op, ast.Mult) and Start() in left.things and other.kind is Kind.HELD:
-        return left
     if (places := shapes.offset(op, left, right)) is not None:
         return places
     for held, factor in ((left, right), (right, left)):
@@ -110,13 +108,10 @@ def operate(
     parts = tuple((side, value) for side, value in zip(sides, (left, right), strict=True) if value.spread.reducible)
     if spread.kind is Kind.MIXED and Kind.MIXED not in (one.kind, other.kind):
         walk.escape(node, parts, "is computed with")
-    if isinstance(op, ast.FloorDiv) and one.kind is Kind.OWN and Rank() in left.things and right.world:
-        return Value(spread, frozenset({Start()}), number=True)
     if spread.kind is Kind.ZERO and not one.kind is other.kind is Kind.ZERO:
         spread = ALIKE
     return Value(
-        spread=spread,
-        things=frozenset({Rank()}) if isinstance(op, ast.Mult) and Rank() in right.things else frozenset(),
+        spread=replace(spread, exact=False),
         number=(left.number or one.alike) and (right.number or other.alike) and (left.number or right.number),
         # What is divided by the batch size is a number of batches.
         sized=left.sized or (right.sized and not isinstance(op, ast.Div | ast.FloorDiv)),

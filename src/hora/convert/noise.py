@@ -81,7 +81,8 @@ def _noise(program: Program, node: ast.Call, places: list[Place]) -> Noise | Non
     for place in places:
         counts = list(_counts(program, node, place))
         loader = loader_of(program, counts[0], place) if len(counts) == 1 else None
-        if loader is None:
+        count = program.value(counts[0], place.context) if loader is not None else None
+        if loader is None or count is None or not count.spread.exact:
             return None
         found.add((counts[0], loader))
     (only, *others) = found
@@ -130,34 +131,31 @@ def sliced(program: Program, drawn: Noise) -> list[Edit]:
     """Draw noise for the whole batch on worker 0, and take the worker's slice of it."""
     hvd, source = program.runtime, program.home(drawn.node)
     count = source.segment(drawn.count)
-    samples, first, edits = place(program, _before_choice(program, drawn), count, drawn.loader)
+    samples, first, edits = _place(program, _before_choice(program, drawn), count, drawn.loader)
     send = "broadcast" if streams(program, drawn.node) == {"torch"} else "broadcast_object"
     part = f", root_rank=0)[{first} : {first} + {count}]"
     edits.append(replace(source, drawn.count, samples))
     return [*edits, *surround(source, drawn.node, f"{hvd}.{send}(", part)]
 
 
-def place(program: Program, statement: ast.stmt, count: str, loader: str) -> tuple[str, str, list[Edit]]:
+def own_entries(loader: str, count: str) -> str:
+    """Give the slice that takes a worker's entries out of what all hold for the batch, by expressions for both."""
+    return f"{loader}.first : {loader}.first + {count}"
+
+
+def _place(program: Program, statement: ast.stmt, count: str, loader: str) -> tuple[str, str, list[Edit]]:
     """Give the names of the batch's size and of the slice's start in it, and what makes them before a statement.
 
-    Parameters
-    ----------
-    program
-        The script.
-    statement
-        Where they are needed.
-    count, loader
-        The expressions for the number of samples in the slice, and for the loader that they are of.
+    ``count`` and ``loader`` are the expressions for the number of samples in the slice, and for their loader.
     """
     hvd = program.runtime
+    # A worker without samples of its own has borrowed the whole batch.
     total = f"{hvd}.allreduce({count} * bool({loader}.weight), op={hvd}.Sum)"
     names = _given(program, statement, total)
     if names is not None:
         return *names, []
     names = program.fresh("samples", "batch_samples"), program.fresh("first", "first_sample")
-    # A worker without samples of its own has borrowed the whole batch, from its first sample on.
-    start = f"{names[0]} * {hvd}.rank() // {hvd}.size() * bool({loader}.weight)"
-    lines = [f"{names[0]} = {total}", f"{names[1]} = {start}"]
+    lines = [f"{names[0]} = {total}", f"{names[1]} = {loader}.first"]
     return *names, [insert_before(program.home(statement), statement, lines)]
 
 

@@ -1,7 +1,7 @@
 """What is made as large as the batch before the loop over the batches: in each step a worker takes its own entries.
 
 ``ones = torch.ones(batch_size, 1)`` meets a slice of n samples as ``ones[: len(x)]``, where its entries are all the
-same, and else as ``noise[first : first + len(x)]``.
+same, and else as ``noise[loader.first : loader.first + len(x)]``.
 """
 
 from __future__ import annotations
@@ -40,8 +40,7 @@ def taken(program: Program, node: ast.AST) -> list[Edit] | None:
             continue
         place = program.places(loop.body[0])[0] if program.places(loop.body[0]) else draw.place
         name = full.samples(program, loop, place)
-        reads = list(_reads(program, loop))
-        here = [read for read in reads if any(one.why.node is node for one in _fulls(program, read))]
+        here = [read for read in _reads(program, loop) if any(one.why.node is node for one in _fulls(program, read))]
         if not here:
             continue
         owner = loader(program, frozenset(draw.loaders), place, [loop.iter])
@@ -49,10 +48,7 @@ def taken(program: Program, node: ast.AST) -> list[Edit] | None:
             return None
         count, source = f"len({name})", program.home(loop)
         if any(one.why.node in program.facts.altered or not one.uniform for one in _fulls(program, here[0])):
-            first = min((_inside(program, loop, read) for read in reads), key=lambda one: one.lineno)
-            _, start, more = noise.place(program, first, count, owner)
-            edits |= dict.fromkeys(more)
-            part = f"[{start} : {start} + {count}]"
+            part = f"[{noise.own_entries(owner, count)}]"
         else:
             part = f"[: {count}]"
         for read in here:
@@ -89,12 +85,3 @@ def _cut(program: Program, node: ast.expr) -> bool:
         return False
     index = outer.slice.elts[0] if isinstance(outer.slice, ast.Tuple) and outer.slice.elts else outer.slice
     return isinstance(index, ast.Slice) and index.upper is not None
-
-
-def _inside(program: Program, loop: ast.For, node: ast.AST) -> ast.stmt:
-    """Give the statement of a loop's body that a node is in."""
-    return next(
-        one
-        for one in (node, *program.ancestors(node))
-        if isinstance(one, ast.stmt) and program.parents.get(one) is loop
-    )

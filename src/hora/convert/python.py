@@ -85,7 +85,8 @@ def _len(walk: Walk, arguments: Arguments, first: Value, spread: Spread) -> Valu
     if first.items is not None or any(not access.is_plain(thing) for thing in first.things):
         return Value(first.spread if first.spread.kind is Kind.OWN else ALIKE, number=True)
     if spread.kind in ENTRIES and spread.axis in (0, None) and Shape not in map(type, first.things):
-        return Value(Spread(Kind.COUNT if spread.kind is Kind.ROWS else Kind.SUM, spread.loaders), number=True)
+        rows = spread.kind is Kind.ROWS
+        return Value(Spread(Kind.COUNT if rows else Kind.SUM, spread.loaders, exact=rows), number=True)
     return Value(spread if spread.kind in (Kind.OWN, Kind.EACH, Kind.MIXED) else ALIKE, number=True)
 
 

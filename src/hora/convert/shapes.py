@@ -6,7 +6,7 @@ import ast
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hora.convert import access
+from hora.convert import access, written
 from hora.convert.arguments import Arguments, literal
 from hora.convert.spread import ALIKE, ENTRIES, Full, Kind, Reason, Spread, mixed, nonlinear, spoiled
 from hora.convert.values import Box, Constant, Positions, Shape, Shuffled, Start, Stream, Value, of, tensor
@@ -96,6 +96,7 @@ def subscript(walk: Walk, receiver: Value, node: ast.Subscript, index: Value) ->
         if not spread.local and (own := _own_slice(walk, node.slice)):
             return tensor(own)
         if not spread.local and inside.kind in (Kind.COUNT, Kind.SUM):
+            written.counted(walk, receiver, inside)
             message = "as many entries as the slice has samples are taken from what all workers hold alike"
             return tensor(mixed("HR207", message, node, inside))
         if spread.kind is Kind.OWN and inside.local:

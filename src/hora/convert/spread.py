@@ -84,6 +84,8 @@ class Spread(metaclass=Interned):
         For entries of samples: whether there is one number for each, as far as that can be seen.
     held
         For counts and sums: whether samples that a worker has borrowed, having none of its own, are left out.
+    exact
+        For counts: whether it is the number of samples itself, and no multiple of it.
     """
 
     kind: Kind
@@ -92,6 +94,7 @@ class Spread(metaclass=Interned):
     why: Reason | None = None
     flat: bool = False
     held: bool = False
+    exact: bool = False
 
     @property
     def local(self) -> bool:
@@ -195,7 +198,7 @@ def join(left: Spread, right: Spread) -> Spread:
             return other
         beside = (*ENTRIES, Kind.EACH, Kind.LISTED, Kind.MEAN, Kind.MEANS, Kind.SHARE)
         if one.kind is Kind.ALIKE and other.kind in beside:
-            return other
+            return varied(other)
     if left.kind is Kind.OWN and right.kind is Kind.OWN:
         return left
     loaders = left.loaders | right.loaders
@@ -216,8 +219,8 @@ def join(left: Spread, right: Spread) -> Spread:
     ):
         if pair <= kinds:
             axis = left.axis if left.axis == right.axis else None
-            held = left.held and right.held
-            return Spread(result, loaders, axis if result in (*ENTRIES, Kind.LISTED) else None, held=held)
+            held, exact = left.held and right.held, left.exact and right.exact
+            return Spread(result, loaders, axis if result in (*ENTRIES, Kind.LISTED) else None, held=held, exact=exact)
     message = f"it is {left.kind.value} on one path and {right.kind.value} on another"
     why = left.why or right.why or Reason("HR303", message, NOWHERE)
     return Spread(Kind.MIXED, loaders, why=why)

@@ -21,7 +21,6 @@ from hora.convert.values import (
     Shuffled,
     Stream,
     Value,
-    Written,
     of,
     tensor,
 )
@@ -117,8 +116,9 @@ def method(walk: Walk, arguments: Arguments, receiver: Value, name: str) -> Valu
     ):
         return _handed(walk, arguments, receiver, name)
     result = operation(walk, name, (receiver, *arguments.values), arguments)
-    held = batch or receiver.things & {Positions(), Shuffled()} or receiver.only(Written)
-    if held and name in KEEP and name != "requires_grad_":
+    if name in KEEP and name != "requires_grad_":
+        result = replace(result, written=receiver.written)
+    if (batch or receiver.things & {Positions(), Shuffled()}) and name in KEEP:
         result = replace(result, things=receiver.things)
     if Positions() in receiver.things and name in _RESHAPES:
         result = replace(receiver, items=None)
@@ -183,7 +183,8 @@ def operation(walk: Walk, name: str, values: tuple[Value, ...], arguments: Argum
     if bare in ("numel", "nelement"):
         kind = Kind.COUNT if spread.kind is Kind.ROWS else Kind.SUM
         alone = spread if spread.kind is Kind.EACH else ALIKE
-        return Value(Spread(kind, spread.loaders) if spread.kind in ENTRIES else alone, number=True)
+        counted = Spread(kind, spread.loaders, exact=spread.flat and kind is Kind.COUNT)
+        return Value(counted if spread.kind in ENTRIES else alone, number=True)
     if bare in SUMS:
         name = "mean" if bare in ("nanmean", "average") else bare
         result = reduction(first, spread, name, shapes.axis_of(values, arguments), node)

@@ -231,26 +231,26 @@ class Start(Thing):
 
 
 @dataclass(frozen=True, eq=False)
-class Written(Thing):
-    """A tensor whose sizes are written out as numbers, which may happen to be the batch size.
+class Shape(Thing):
+    """The shape of entries of samples; ``axis`` counts the samples, or is None when not known."""
+
+    axis: int | None
+
+
+@dataclass(frozen=True, eq=False)
+class Written(metaclass=Interned):
+    """The sizes of a tensor, written out as numbers, which may happen to be the batch size.
 
     Attributes
     ----------
     node
-        The expression of its first size.
+        The expression of the first.
     sizes
         The sizes, None for one that is not known.
     """
 
     node: ast.expr
     sizes: tuple[int | None, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class Shape(Thing):
-    """The shape of entries of samples; ``axis`` counts the samples, or is None when not known."""
-
-    axis: int | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -273,6 +273,8 @@ class Value(metaclass=Interned):
         It has the number of workers as a factor.
     setting
         It is an option of the command line as it was given, on every way that leads here.
+    written
+        The sizes that a tensor was made in, where they are written out as numbers.
     """
 
     spread: Spread = ALIKE
@@ -282,6 +284,7 @@ class Value(metaclass=Interned):
     sized: bool = False
     world: bool = False
     setting: bool = False
+    written: frozenset[Written] = frozenset()
 
     def only(self, kind: type[Thing]) -> bool:
         """Whether all that it may be is of one kind, and there is something."""
@@ -345,6 +348,7 @@ def join(left: Value, right: Value) -> Value:
         number=(left.number or left.spread.alike) and (right.number or right.spread.alike),
         sized=left.sized or right.sized,
         world=left.world or right.world,
+        written=left.written | right.written,
     )
 
 

@@ -21,7 +21,7 @@ from hora.convert.memory import State
 from hora.convert.modules import Modules
 from hora.convert.recall import Recalled
 from hora.convert.source import Source
-from hora.convert.spread import ALIKE, Full, Kind, Spread, own
+from hora.convert.spread import ALIKE, NOWHERE, Full, Kind, Spread, own
 from hora.convert.values import (
     RANDOM,
     UNKNOWN,
@@ -35,6 +35,7 @@ from hora.convert.values import (
     Method,
     Package,
     Scaler,
+    Start,
     Thing,
     Value,
     plain,
@@ -375,6 +376,10 @@ class Walk:
         """Give an attribute of a loader."""
         if name == "weight" and loader.dealt:
             return Value(Spread(Kind.WEIGHT, frozenset({loader})), number=True)
+        if name == "first" and loader.dealt:
+            return Value(
+                own("HR503", "it is where a worker's slice begins", NOWHERE), frozenset({Start()}), number=True
+            )
         if name in ("total", "gather") and loader.dealt:
             return Value(things=frozenset({Method(loader, name)}))
         if name == "batch_size":

@@ -36,18 +36,18 @@ def noted(walk: Walk, value: Value, node: ast.Call) -> Value:
         walk.facts.written.add(sizes[0])
     numbers = tuple(_number(walk.last.get(size)) for size in sizes)
     trained = any(keyword.arg == "requires_grad" for keyword in node.keywords)
-    if not value.spread.alike or value.things or trained or not numbers or (numbers[0] or 0) < 2:
+    if not value.spread.alike or trained or not numbers or (numbers[0] or 0) < 2:
         return value
-    return replace(value, things=frozenset({Written(sizes[0], numbers)}))
+    return replace(value, written=frozenset({Written(sizes[0], numbers)}))
 
 
 def compared(walk: Walk, arguments: Arguments) -> None:
     """Note what a loss of the library is handed that is as large as the batch it is compared with."""
     batches = [_batch(walk, value.spread) for value in arguments.values[:2]]
     for value in arguments.values[:2]:
-        for thing in value.things:
-            if isinstance(thing, Written) and any(thing.sizes[0] in numbers for numbers in batches):
-                walk.facts.written.add(thing.node)
+        for made in value.written:
+            if any(made.sizes[0] in numbers for numbers in batches):
+                walk.facts.written.add(made.node)
 
 
 def met(walk: Walk, left: Value, right: Value) -> None:
@@ -56,11 +56,18 @@ def met(walk: Walk, left: Value, right: Value) -> None:
     A tensor with more axes may be meant for others than that of the samples.
     """
     for one, other in ((left, right), (right, left)):
-        for thing in one.things:
-            if isinstance(thing, Written) and thing.sizes[0] in _batch(walk, other.spread):
-                column = len(thing.sizes) == 2 and thing.sizes[1] == 1
-                if column or (len(thing.sizes) == 1 and other.spread.flat):
-                    walk.facts.written.add(thing.node)
+        for made in one.written:
+            if made.sizes[0] in _batch(walk, other.spread):
+                column = len(made.sizes) == 2 and made.sizes[1] == 1
+                if column or (len(made.sizes) == 1 and other.spread.flat):
+                    walk.facts.written.add(made.node)
+
+
+def counted(walk: Walk, value: Value, count: Spread) -> None:
+    """Note what as many entries are taken of as a slice has samples, and is as large as the batch."""
+    for made in value.written:
+        if made.sizes[0] in _sizes(walk, count):
+            walk.facts.written.add(made.node)
 
 
 def sizes_of(node: ast.Call) -> Sequence[ast.expr]:
@@ -83,8 +90,11 @@ def _number(value: Value | None) -> int | None:
 
 def _batch(walk: Walk, spread: Spread) -> set[object]:
     """Give the batch sizes of the loaders whose samples are counted by a tensor's first axis."""
-    if spread.kind is not Kind.ROWS or spread.axis != 0:
-        return set()
+    return _sizes(walk, spread) if spread.kind is Kind.ROWS and spread.axis == 0 else set()
+
+
+def _sizes(walk: Walk, spread: Spread) -> set[object]:
+    """Give the batch sizes of the loaders that a value depends on."""
     loaders = [plain(one) for one in spread.loaders if isinstance(one, Loader)]
     given = [walk.facts.given[loader].get(1, "batch_size") for loader in loaders if loader in walk.facts.given]
     return {literal(size) for size in given if size is not None}

@@ -26,7 +26,8 @@ from hora.script.latent import Batch
 from hora.script.precision import in_float64
 from hora.script.randomness import seed_everything
 from hora.script.streams import StreamWalk
-from hora.torch.slices import DealtBatchSampler, slice_of
+from hora.torch.shares import slice_of
+from hora.torch.slices import DealtBatchSampler
 
 # A sampler that draws more samples than this in one pass is taken for endless and not walked to its end.
 _ENDLESS = 5_000_000
@@ -133,7 +134,7 @@ class Passes:
         """Cut a recorded global batch for this worker, unless its script does."""
         if self._size == 1 or walked.name in self.knobs.replay.uncut:
             return batch
-        own: list[int] = slice_of(batch, self._rank, self._size)
+        own = batch[slice_of(len(batch), self._rank, self._size)]
         return own or batch[:1]
 
     def loaded(self, walked: Walked, index: int) -> None:

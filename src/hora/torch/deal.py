@@ -45,8 +45,9 @@ def deal(loader: DataLoader[Sample], *, evaluation: bool = False, scaling: str =
     The copy keeps the class, the attributes, `batch_size`, `dataset` and `len()`; the loader itself is left alone.
     All workers call this in the same order. After each batch its attribute `weight` is N times this worker's share of
     the samples, so that ``(loss * loader.weight).backward()``, averaged over the N workers, is the gradient of the mean
-    over the global batch. Its method `total` adds up a count over the workers, for means over entries that are no
-    samples.
+    over the global batch. Its attribute `first` is the place in the batch of the first sample that this worker was
+    handed, for what is made for all samples: ``noise[loader.first : loader.first + len(x)]``. Its method `total` adds
+    up a count over the workers, for means over entries that are no samples.
 
     Parameters
     ----------
@@ -55,8 +56,9 @@ def deal(loader: DataLoader[Sample], *, evaluation: bool = False, scaling: str =
         each worker in full, N times in all, and must give the same samples in the same order on each: what it draws is
         seeded alike, and a stream that differs all the same is a HoraError on all workers.
     evaluation
-        What a worker gets of a global batch with fewer samples than workers. In training (False) one without samples
-        borrows the global batch with weight 0, as every worker has to take each step; in evaluation it gets no batch.
+        What a worker gets of a global batch with too few samples: where it is not full, a worker has two of them or
+        none. In training (False) one without samples borrows the global batch with weight 0, as every worker has to
+        take each step; in evaluation it gets no batch.
     scaling
         What the global batch is. ``"strong"``: a batch of the loader, whatever the number of workers. ``"weak"``: as
         many of its batches in a row as there are workers, so that each worker has one; ``len()`` becomes as much less.
@@ -101,14 +103,16 @@ def deal(loader: DataLoader[Sample], *, evaluation: bool = False, scaling: str =
     batches = dealt.batch_sampler if scaling == "strong" else Joined(dealt.batch_sampler, current().size)
     stream = isinstance(loader.dataset, IterableDataset)
     kind = StreamSampler if stream else DealtBatchSampler
-    sampler = kind(batches, seeds, evaluation=evaluation, loader=loader)
+    full = (loader.batch_size or 0) * (batches.count if isinstance(batches, Joined) else 1)
+    sampler = kind(batches, seeds, evaluation=evaluation, loader=loader, full=full)
     object.__setattr__(dealt, "batch_sampler", sampler)
     _dealt.append(weakref.ref(sampler, _dealt.remove))
     dealt._iterator = None
     # Batches are paired with their weights by their order.
     dealt.in_order = True
     if stream:
-        dealt.collate_fn = Slicing(dealt.collate_fn, current().rank, current().size, evaluation=evaluation)
+        rank, size = current().rank, current().size
+        dealt.collate_fn = Slicing(dealt.collate_fn, rank, size, evaluation=evaluation, full=full)
         dealt.generator = torch.Generator()
     elif dealt.generator is None:
         # What loader workers seed their augmentation from: something else on each worker.
@@ -124,6 +128,7 @@ def _dealt_class(plain: type[DataLoader[Any]]) -> type[DataLoader[Any]]:
     class Dealt(plain):  # type: ignore[misc, valid-type]
         __doc__ = plain.__doc__
         weight = 1.0
+        first = 0
 
         def total(self, count: Any) -> Any:
             """Add up over the workers what each counts in its slice of the batch that was handed out last.
@@ -220,13 +225,13 @@ class _DealtIterator(HandsOut):
             raise
         # A subclass whose __iter__ is a generator walks the sampler only now.
         self._walk = self._walk or self._loader.batch_sampler.walk
-        if self._walk is None or not self._walk.slices:
+        if self._walk is None or not self._walk.shares:
             raise HoraError(
                 "hvd.deal()",
                 f"{type(self._loader).__name__} hands out batches that its batch sampler did not make",
                 "Deal a plain DataLoader, or slice each global batch by hvd.rank() where it is made",
             )
-        self._hand_out(*self._walk.slices.popleft())
+        self._hand_out(self._walk.shares.popleft())
         return batch
 
 

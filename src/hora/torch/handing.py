@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from hora.torch import at_hand, heartbeat
+from hora.torch.shares import Share
 
 
 class HandsOut(Iterator[Any]):
-    """Tells the loader the weight of each batch; has its `weight`, `total` and `gather`, too.
+    """Tells the loader the weight of each batch; has its `weight`, `first`, `total` and `gather`, too.
 
     Parameters
     ----------
@@ -36,11 +37,16 @@ class HandsOut(Iterator[Any]):
         """The weight of the batch that the loader handed out last."""
         return float(self._loader.weight)
 
-    def _hand_out(self, weight: float, samples: int) -> None:
-        """Note that a batch goes to the loop: the weight of this worker's slice, and how many samples it has."""
-        self._loader.weight = weight
+    @property
+    def first(self) -> int:
+        """The place in its global batch of the first sample that the loader handed out last."""
+        return int(self._loader.first)
+
+    def _hand_out(self, share: Share) -> None:
+        """Note that a batch goes to the loop, and what this worker has of it."""
+        self._loader.weight, self._loader.first = share.weight, share.first
         self.handed += 1
         sampler = self._loader.batch_sampler
         if not sampler.evaluation:
             at_hand.note(self._loader)
-            heartbeat.handed_out(samples, sampler.epoch, self.handed, self._of)
+            heartbeat.handed_out(share.samples, sampler.epoch, self.handed, self._of)

@@ -12,14 +12,9 @@ from typing import Any
 from torch.utils.data import DataLoader
 
 from hora.torch.handing import HandsOut
+from hora.torch.shares import Share, share_of, slice_of
 from hora.torch.stream import Stream, generator_states, set_generator_states
 from hora.torch.world import current
-
-
-def slice_of(samples: Any, rank: int, size: int) -> Any:
-    """Return a worker's slice of a global batch; some are empty where there are fewer samples than workers."""
-    total = len(samples)
-    return samples[total * rank // size : total * (rank + 1) // size]
 
 
 class Joined:
@@ -50,6 +45,8 @@ class DealtBatchSampler:
         Whether a slice without samples is left out instead of borrowing some.
     loader
         The script's loader, whose generators belong to the position.
+    full
+        How many samples a full global batch has; 0 where that is not known.
 
     Attributes
     ----------
@@ -57,14 +54,17 @@ class DealtBatchSampler:
         The script's batch sampler. An observer may put another source of global batches here.
     evaluation
         As above.
+    full
+        As above.
     epoch
         Which epoch the walk is in, counted from 1; it selects the stream's random numbers.
     """
 
     def __init__(
-        self, batches: Iterable[Any], seeds: Sequence[int], *, evaluation: bool, loader: DataLoader[Any]
+        self, batches: Iterable[Any], seeds: Sequence[int], *, evaluation: bool, loader: DataLoader[Any], full: int = 0
     ) -> None:
         self.batches = batches
+        self.full = full
         self.epoch = 0
         self.walk: Walk | None = None
         self._seeds = seeds
@@ -112,7 +112,8 @@ class DealtBatchSampler:
     def __iter__(self) -> Iterator[Any]:
         if not self._pinned:
             self._begin()
-        self.walk = Walk(self.batches, Stream(self._seeds, self.epoch), self._skip, evaluation=self.evaluation)
+        stream = Stream(self._seeds, self.epoch)
+        self.walk = Walk(self.batches, stream, self._skip, evaluation=self.evaluation, full=self.full)
         return self.walk
 
     @contextmanager
@@ -127,12 +128,12 @@ class DealtBatchSampler:
 
 
 class Walk:
-    """One pass over the global batches; remembers the weight and size of the slices that it handed out."""
+    """One pass over the global batches; remembers this worker's shares of those that it handed out."""
 
-    def __init__(self, batches: Iterable[Any], stream: Stream, skip: int, *, evaluation: bool) -> None:
-        self.slices: deque[tuple[float, int]] = deque()
+    def __init__(self, batches: Iterable[Any], stream: Stream, skip: int, *, evaluation: bool, full: int) -> None:
+        self.shares: deque[Share] = deque()
         self._stream = stream
-        self._evaluation = evaluation
+        self._evaluation, self._full = evaluation, full
         self._rank, self._size = current().rank, current().size
         with stream.drawing():
             self._batches = iter(batches)
@@ -149,10 +150,8 @@ class Walk:
             if not hasattr(batch, "__getitem__"):
                 batch = list(batch)
             total = len(batch)
-            own = slice_of(batch, self._rank, self._size)
-            if len(own) or not total:
-                self.slices.append((self._size * len(own) / total if total else 1.0, len(own)))
-                return own
-            if not self._evaluation:
-                self.slices.append((0.0, 0))
-                return batch[:]
+            part = slice_of(total, self._rank, self._size, self._full)
+            share = share_of(part, total, self._size)
+            if share.samples or not total or not self._evaluation:
+                self.shares.append(share)
+                return batch[part if share.weight else slice(None)]

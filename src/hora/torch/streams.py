@@ -20,7 +20,8 @@ from hora.errors import HoraError
 from hora.torch.exceptions import HorovodInternalError
 from hora.torch.exchange import agree
 from hora.torch.handing import HandsOut
-from hora.torch.slices import DealtBatchSampler, slice_of
+from hora.torch.shares import Share, share_of, slice_of
+from hora.torch.slices import DealtBatchSampler
 from hora.torch.stream import Stream, derive
 from hora.torch.world import current
 
@@ -28,13 +29,12 @@ _T = TypeVar("_T")
 
 
 class Slice(NamedTuple):
-    """A worker's slice, collated: its weight and how many samples it has, and what tells its global batch from others.
+    """A worker's slice, collated, and what tells its global batch from others.
 
     A slice without samples in evaluation has no batch.
     """
 
-    weight: float
-    samples: int
+    share: Share
     mark: int
     batch: Any
 
@@ -50,10 +50,13 @@ class Slicing:
         Which slice of how many.
     evaluation
         Whether a slice without samples is left out instead of borrowing the whole batch.
+    full
+        How many samples a full global batch has.
     """
 
-    def __init__(self, own: Callable[[Any], Any], rank: int, size: int, *, evaluation: bool) -> None:
-        self.own, self._rank, self._size, self._evaluation = own, rank, size, evaluation
+    def __init__(self, own: Callable[[Any], Any], rank: int, size: int, *, evaluation: bool, full: int) -> None:
+        self.own, self._rank, self._size = own, rank, size
+        self._evaluation, self._full = evaluation, full
         self.drawn: Drawn | None = None
         self._apart: tuple[int, Stream] | None = None
 
@@ -63,10 +66,11 @@ class Slicing:
             self.drawn.leave()
         mark = zlib.crc32(b"".join(map(_mark, samples)))
         with self._apart_from_the_stream():
-            own = slice_of(samples, self._rank, self._size)
-            if own:
-                return Slice(self._size * len(own) / len(samples), len(own), mark, self.own(own))
-            return Slice(0.0, 0, mark, None if self._evaluation else self.own(list(samples)))
+            part = self._part(samples)
+            share = share_of(part, len(samples), self._size)
+            if share.samples:
+                return Slice(share, mark, self.own(samples[part]))
+            return Slice(share, mark, None if self._evaluation else self.own(list(samples)))
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "drawn": None, "_apart": None}
@@ -83,7 +87,10 @@ class Slicing:
 
     def cut(self, samples: Sequence[_T]) -> Sequence[_T]:
         """Give what is collated of the samples of a global batch."""
-        return slice_of(samples, self._rank, self._size) or ([] if self._evaluation else samples)
+        return samples[self._part(samples)] or ([] if self._evaluation else samples)
+
+    def _part(self, samples: Sequence[Any]) -> slice:
+        return slice_of(len(samples), self._rank, self._size, self._full)
 
 
 class Drawn(IterableDataset[Any]):
@@ -191,9 +198,9 @@ class StreamIterator(HandsOut):
             self._mark = zlib.crc32(slice_.mark.to_bytes(4, "little"), self._mark)
             if self._read & (self._read - 1) == 0:
                 self._agree(f"{self._read} global batches are read")
-            if slice_.batch is not None or slice_.samples:
+            if slice_.batch is not None or slice_.share.samples:
                 break
-        self._hand_out(slice_.weight, slice_.samples)
+        self._hand_out(slice_.share)
         return slice_.batch
 
     def _agree(self, where: str) -> None:

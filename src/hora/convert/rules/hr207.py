@@ -11,7 +11,6 @@ from hora.convert.edits import Edit, replace
 from hora.convert.finding import Finding
 from hora.convert.losses import broken
 from hora.convert.program import Program
-from hora.convert.spread import Kind
 
 CODE = "HR207"
 TITLE = "every use of the batch size follows"
@@ -71,34 +70,26 @@ def _each_once(findings: list[Finding]) -> list[Finding]:
 def _own_entries(program: Program, node: ast.AST) -> list[Edit] | None:
     """Take the entries that belong to the worker's samples, and not the first ones; None where they are not to be seen.
 
-    ``targets[:n]`` of what was made for the whole batch is ``targets[first : first + n]`` for a slice of n samples.
+    ``targets[:n]`` of what was made for the whole batch is ``targets[loader.first : loader.first + n]`` for a slice.
     """
     if not isinstance(node, ast.Subscript):
         return None
     index = node.slice.elts[0] if isinstance(node.slice, ast.Tuple) else node.slice
     if not isinstance(index, ast.Slice) or index.lower is not None or index.step is not None or index.upper is None:
         return None
-    found: set[tuple[ast.stmt, str]] = set()
+    found: set[str] = set()
     for way in program.places(program.statement(node)):
         value = program.value(index.upper, way.context)
         loop = next((draw.node for draw in program.training_draws if draw.place.loops[-1] in way.loops), None)
-        inside = next((one for one in _within(program, node) if program.parents.get(one) is loop), None)
         loader = noise.loader_of(program, index.upper, way)
-        if value is None or value.spread.kind is not Kind.COUNT or loop is None or inside is None or loader is None:
+        if value is None or not value.spread.exact or loop is None or loader is None:
             return None
-        found.add((inside, loader))
+        found.add(loader)
     if len(found) != 1 or _collated(program):
         return None
-    ((statement, loader),) = found
+    (loader,) = found
     source = program.home(node)
-    count = source.segment(index.upper)
-    _, first, edits = noise.place(program, statement, count, loader)
-    return [*edits, replace(source, index, f"{first} : {first} + {count}")]
-
-
-def _within(program: Program, node: ast.AST) -> list[ast.stmt]:
-    """Give the statements that a node is in, innermost first."""
-    return [one for one in program.ancestors(node) if isinstance(one, ast.stmt)]
+    return [replace(source, index, noise.own_entries(loader, source.segment(index.upper)))]
 
 
 def _collated(program: Program) -> bool:

@@ -53,6 +53,8 @@ class _File:
                 yield from self._string(node)
             elif isinstance(node, ast.Call):
                 yield from self._call(node)
+            elif isinstance(node, ast.Attribute) and node.attr == "first" and self._of_loader(node.value):
+                yield from self._first(node)
 
     def needed(self) -> Iterator[Edit]:
         """Import and define what the words need, begin and end."""
@@ -81,6 +83,20 @@ class _File:
         """Whether an expression is a loader."""
         values = self.program.values(node)
         return bool(values) and all(value.only(Loader) for value in values)
+
+    def _first(self, node: ast.Attribute) -> Iterator[Edit]:
+        """Say where a worker's samples begin: DistributedSampler gives all workers equally many."""
+        rank, size = (self.words.said[what].format(name=self.name) for what in ("rank", "size"))
+        outer = next(one for one in self.program.ancestors(node) if isinstance(one, ast.Slice | ast.stmt))
+        if isinstance(outer, ast.Slice):
+            assert isinstance(outer.upper, ast.BinOp)
+            yield replace(self.source, node, f"{self.source.segment(outer.upper.right)} * {rank}")
+        else:
+            # It has a name, behind that of the number of samples in the batch.
+            block = self.program.block(outer)
+            samples = block[block.index(outer) - 1]
+            assert isinstance(samples, ast.Assign)
+            yield replace(self.source, node, f"{ast.unparse(samples.targets[0])} * {rank} // {size}")
 
     def _function(self, what: str) -> str:
         """Give the name of a function that the script gets."""
