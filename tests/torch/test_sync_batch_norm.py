@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
 import hora.torch as hvd
 from hora.errors import HoraError
@@ -41,6 +42,23 @@ def test_it_is_batch_norm_of_the_global_batch(pool, shape):
         assert torch.allclose(weight, norm.weight.grad)
         assert torch.allclose(mean, norm.running_mean)
         assert torch.allclose(variance, norm.running_var)
+
+
+def with_a_last_batch_of_three(size):
+    data = torch.arange(20.0, dtype=torch.float64).view(10, 2).square()
+    loader = hvd.deal(DataLoader(data, batch_size=7)) if size > 1 else DataLoader(data, batch_size=7)
+    norm = (hvd.SyncBatchNorm if size > 1 else torch.nn.BatchNorm1d)(2).double()
+    for x in loader:
+        norm(x)
+    return norm.running_mean, norm.running_var
+
+
+@pytest.mark.parametrize("size", [2, 3, 4])
+def test_samples_that_a_worker_has_borrowed_are_not_counted_twice(pool, size):
+    mean, variance = with_a_last_batch_of_three(1)
+    for found in pool.run(with_a_last_batch_of_three, size, size=size):
+        assert torch.allclose(found[0], mean)
+        assert torch.allclose(found[1], variance)
 
 
 def converted():

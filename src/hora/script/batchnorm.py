@@ -10,6 +10,8 @@ from torch import distributed
 from torch.distributed.nn.functional import all_reduce
 from torch.nn import functional
 
+from hora.torch import at_hand
+
 
 def _sum(tensor: torch.Tensor) -> torch.Tensor:
     summed: torch.Tensor = all_reduce(tensor)  # type: ignore[no-untyped-call]
@@ -45,19 +47,20 @@ def synchronised_batch_norm(note: Callable[[str], None]) -> Iterator[None]:
             return local(input, running_mean, running_var, weight, bias, training, momentum, eps)
         others = [dim for dim in range(input.dim()) if dim != 1]
         channels = [1, -1] + [1] * (input.dim() - 2)
-        count = input.new_full((1,), input.numel() / input.shape[1])
-        own = torch.cat([input.sum(others), count])
-        if _all_alike(own.detach()):
+        count = input.numel() / input.shape[1]
+        own = torch.cat([input.sum(others), input.new_tensor([count, 0 if at_hand.borrowed() else count])])
+        if _all_alike(own[:-1].detach()):
             # Every worker has the whole of it, such as a GAN's fixed noise: one worker's statistics are those of each.
             return local(input, running_mean, running_var, weight, bias, training, momentum, eps)
         total = _sum(own)
-        mean, number = total[:-1] / total[-1], total[-1].detach()
+        number, entries = total[-2:].detach()
+        mean = total[:-2] / number
         centred = input - mean.view(channels)
         variance = _sum((centred**2).sum(others)) / number
         if running_mean is not None and running_var is not None:
             with torch.no_grad():
                 running_mean.lerp_(mean.to(running_mean.dtype), momentum)
-                running_var.lerp_((variance * number / (number - 1)).to(running_var.dtype), momentum)
+                running_var.lerp_((variance * entries / (entries - 1)).to(running_var.dtype), momentum)
         out: torch.Tensor = centred * torch.rsqrt(variance + eps).view(channels)
         if weight is not None:
             out = out * weight.view(channels)

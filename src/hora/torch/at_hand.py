@@ -41,6 +41,15 @@ def loader() -> Any:
     return found
 
 
+def borrowed() -> bool:
+    """Return whether this worker has no samples of its own in the batch handed out last for training.
+
+    It has borrowed them from the others, so that they are not to be counted twice.
+    """
+    found = None if _at_hand is None else _at_hand()
+    return found is not None and torch.is_grad_enabled() and not found.weight
+
+
 def total(count: Any) -> Any:
     """Add up over the workers what each counts in its slice of the batch that was handed out last for training.
 

@@ -8,6 +8,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.lazy import LazyModuleMixin
 
 from hora.errors import HoraError
+from hora.torch import at_hand
 from hora.torch.reducing import allreduce
 from hora.torch.wire import Sum
 from hora.torch.world import current
@@ -71,14 +72,15 @@ class SyncBatchNorm(_BatchNorm):
             return normalised
         over = [0, *range(2, input.dim())]
         features = [1, -1, *[1] * (input.dim() - 2)]
-        count = input.new_tensor([input.numel() // input.shape[1]])
-        sums = allreduce(torch.cat([input.sum(over), count]), op=Sum)
-        total = sums[-1].detach()
-        mean = sums[:-1] / total
+        count = input.numel() // input.shape[1]
+        # Whoever borrows takes the whole batch: mean and variance stay what they are, the number of entries does not.
+        counts = input.new_tensor([count, 0 if at_hand.borrowed() else count])
+        sums = allreduce(torch.cat([input.sum(over), counts]), op=Sum)
+        mean, total, entries = sums[:-2] / sums[-2].detach(), sums[-2].detach(), sums[-1].detach()
         # In a second pass, as the mean of squares less the square of the mean would lose digits.
         variance = allreduce((input - mean.view(features)).square().sum(over), op=Sum) / total
         if self.training and self.running_mean is not None and self.running_var is not None:
-            self._track(mean.detach(), variance.detach() * (total / (total - 1).clamp_min(1)))
+            self._track(mean.detach(), variance.detach() * (entries / (entries - 1).clamp_min(1)))
         output = (input - mean.view(features)) * torch.rsqrt(variance + self.eps).view(features)
         return output if self.weight is None else output * self.weight.view(features) + self.bias.view(features)
 

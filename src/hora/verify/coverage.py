@@ -106,6 +106,7 @@ def _handed(run: Run, rank: int, by_hand: frozenset[str] = frozenset()) -> dict[
 def _batch_sizes(
     key: Pass, batches: tuple[Samples, ...], handed: list[dict[Pass, dict[int, Samples]]], *, ended: bool
 ) -> tuple[Difference, str] | None:
+    full = max(map(len, batches), default=0)
     for index, batch in enumerate(batches):
         slices = [worker[key][index] for worker in handed if index in worker[key]]
         if len(slices) < len(handed):
@@ -117,15 +118,26 @@ def _batch_sizes(
             else:
                 detail = f"global batch {index} of pass {key[1]} over {key[0]} never reaches worker {missing}"
             return _samples(index, detail), "HR201"
-        count = sum(map(len, slices))
-        # A slice that would be empty borrows samples, which then weigh nothing.
-        if count != len(batch) and len(batch) >= len(handed):
+        count = sum(map(len, _own(batch, slices, full)))
+        if count != len(batch):
             detail = (
                 f"global batch {index} of pass {key[1]} over {key[0]} holds {count} samples on "
                 f"{len(handed)} workers, and {len(batch)} on one"
             )
             return _samples(index, detail), "HR201"
     return None
+
+
+def _own(batch: Samples, slices: list[Samples], full: int) -> list[Samples]:
+    """The slices that are not borrowed: a worker without samples takes the whole batch, which then weighs nothing."""
+    if not _few(batch, len(slices), full):
+        return slices
+    return [one for one in slices if len(one) != len(batch)] or [batch]
+
+
+def _few(batch: Samples, workers: int, full: int) -> bool:
+    """Whether a global batch has too few samples for all workers: two for each where it is not full, else one."""
+    return len(batch) < (2 * workers if len(batch) < full else workers)
 
 
 def _slices(key: Pass, free: Run, handed: list[dict[Pass, dict[int, Samples]]]) -> tuple[Difference, str] | None:
@@ -137,11 +149,12 @@ def _slices(key: Pass, free: Run, handed: list[dict[Pass, dict[int, Samples]]]) 
 def _cut(
     key: Pass, batches: tuple[Samples, ...], handed: list[dict[Pass, dict[int, Samples]]]
 ) -> tuple[Difference, str] | None:
+    full = max(map(len, batches), default=0)
     for index, batch in enumerate(batches):
-        slices = [worker[key].get(index) for worker in handed]
-        if None in slices or len(batch) < len(handed):
+        slices = [worker[key][index] for worker in handed if index in worker[key]]
+        if len(slices) < len(handed):
             continue
-        found = Counter(sample for slice_ in slices if slice_ is not None for sample in slice_)
+        found = Counter(sample for slice_ in _own(batch, slices, full) for sample in slice_)
         if found != Counter(batch):
             wrong = next(iter((found - Counter(batch)) + (Counter(batch) - found)))
             where = f"global batch {index} of pass {key[1]} over {key[0]}"
@@ -157,8 +170,9 @@ def _repeats(
     if plan is None or plan.repeats:
         return None
     seen: dict[int, tuple[int, int]] = {}
+    full = max(map(len, batches), default=0)
     for index, batch in enumerate(batches):
-        if len(batch) < len(handed):
+        if _few(batch, len(handed), full):
             continue
         for rank, worker in enumerate(handed):
             for sample in worker[key].get(index, ()):
