@@ -182,6 +182,14 @@ def verify(
 
     With one number of workers --json prints an object, with several (-n 2,3,4) a list of them.
     """
+    from hora.convert.source import read
+
+    numbers = _numbers("verify", workers)
+    for path in (original, converted):
+        if path is not None:
+            # What is no script is told before torch is loaded, which takes seconds.
+            read(path, f"verify {original}")
+
     from hora.verify import verify_each
     from hora.verify.report import show
 
@@ -196,7 +204,7 @@ def verify(
         results = verify_each(
             original,
             converted,
-            workers=_numbers("verify", workers),
+            workers=numbers,
             args=_script_arguments,
             alone=None if alone is None else shlex.split(alone),
             scaling=scaling,

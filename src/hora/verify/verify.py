@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from hora.convert import Conversion, convert
+from hora.convert.source import read
 from hora.errors import HoraError
 from hora.verify.comparison import Runs, answer
 from hora.verify.experiment import confirm, joining, sorted_sets
@@ -117,7 +117,7 @@ def verify_each(
         raise HoraError(asked, f"{steps} steps, and two epochs have to end", "Ask for at least two: --steps 20")
     for path in (original, converted):
         if path is not None:
-            _check_script(asked, path)
+            read(path, asked)
     if scaling == "weak" and len(workers) > 1:
         # The one worker is another for each of them.
         return tuple(
@@ -188,17 +188,6 @@ def comparing(
         finally:
             # The pool waits for its threads, and they for their workers.
             runner.stop()
-
-
-def _check_script(asked: str, path: Path) -> None:
-    if not path.is_file():
-        found = "that is a directory" if path.is_dir() else f"there is no file {path}"
-        raise HoraError(asked, found, "Name a Python script")
-    try:
-        ast.parse(path.read_bytes(), str(path))
-    except (SyntaxError, ValueError) as error:
-        line = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
-        raise HoraError(asked, f"{path} is not Python{line}", "Name a Python 3 script") from None
 
 
 def _converted_texts(asked: str, original: Path, scaling: str) -> tuple[tuple[Path, bytes], ...]:
