@@ -31,7 +31,7 @@ def converted(tmp_path, monkeypatch):
     return write
 
 
-@pytest.mark.parametrize("workers", [2, 3])
+@pytest.mark.parametrize("workers", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_a_right_conversion_is_equivalent(converted, workers):
     result = verify(TINY, converted(), workers=workers, scaling="weak", steps=8)
     assert result.verdict == "equivalent", result.why
@@ -50,6 +50,7 @@ def test_examples_are_equivalent(tmp_path, monkeypatch, example, workers):
     assert "--scaling weak" in result.next
 
 
+@pytest.mark.slow
 def test_the_assertion_takes_the_scaling(converted):
     assert assert_equivalent(TINY, converted(), workers=2, scaling="weak", steps=6).joined == 2
     with pytest.raises(AssertionError, match=r"with 2 workers, weak scaling: NOT EQUIVALENT: the learning rate of"):
@@ -61,6 +62,7 @@ def test_the_assertion_names_a_scaling_that_is_not_there():
         assert_equivalent(TINY, scaling="huge")
 
 
+@pytest.mark.slow
 def test_a_rate_that_is_neither_scaled_nor_warmed_up_is_found(converted):
     wrong = converted(rate=(" * hvd.size()", " * 1"), made=("warmup = ", ""), stepped=("warmup.step()", ""))
     result = verify(TINY, wrong, workers=2, scaling="weak", steps=8)
@@ -86,6 +88,7 @@ def test_a_loader_that_is_not_dealt_is_found(converted):
     assert (result.verdict, result.cause) == ("not-equivalent", "HR201")
 
 
+@pytest.mark.slow
 def test_a_loader_that_is_dealt_for_strong_scaling_is_found(converted):
     wrong = converted(deal=('hvd.deal(loader, scaling="weak")', "hvd.deal(loader)"))
     result = verify(TINY, wrong, workers=2, scaling="weak", steps=8)

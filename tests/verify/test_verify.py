@@ -157,6 +157,7 @@ def test_a_worker_that_fails_is_a_finding(edited):
     assert "ZeroDivisionError" in result.why
 
 
+@pytest.mark.slow
 def test_a_worker_that_stays_behind_is_a_finding(edited):
     broken = edited(
         CONVERTED,
