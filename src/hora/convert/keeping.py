@@ -47,12 +47,12 @@ def _gathered(program: Program, call: Call) -> list[Edit] | None:
         return None
     if isinstance(kept, ast.Call) and isinstance(kept.func, ast.Attribute) and kept.func.attr == "tolist":
         kept = kept.func.value
-    names = {_name(program, kept, visit) for visit in program.calls_by_node[node]}
+    names = {loader_of_kept(program, kept, visit) for visit in program.calls_by_node[node]}
     name = names.pop() if len(names) == 1 else None
     return surround(program.home(kept), kept, f"{name}.gather(", ")") if name is not None else None
 
 
-def _name(program: Program, kept: ast.expr, call: Call) -> str | None:
+def loader_of_kept(program: Program, kept: ast.AST, call: Call) -> str | None:
     """Give the expression for the loader whose samples' entries are kept; None where they are none, or kept by some."""
     value, place = program.value(kept, call.place.context), call.place
     if value is None or value.spread.kind is not Kind.ROWS or value.spread.axis != 0:

@@ -143,9 +143,12 @@ def forward(walk: Walk, module: Thing, arguments: Arguments) -> Value:
     if maker in names.RECURRENT:
         if spread.kind in ENTRIES and len(arguments.values) > 1 and _whole(walk, arguments.values[1]):
             spread = mixed("HR207", "a hidden state for the whole batch meets a slice of it", arguments.node, spread)
-        inner = tensor(replace(spread, axis=None) if spread.local else spread)
-        hidden = Value(items=(inner, inner)) if maker.endswith("LSTM") else inner
-        return Value(items=(inner, hidden))
+        # Of the sequences the axis of the samples is the second one, too, where they do not come first.
+        known = spread.kind in ENTRIES and spread.axis == (0 if _batch_first(module) else 1)
+        output = tensor(spread if known or not spread.local else replace(spread, axis=None))
+        state = tensor(replace(spread, axis=1 if known else None) if spread.local else spread)
+        hidden = Value(items=(state, state)) if maker.endswith("LSTM") else state
+        return Value(items=(output, hidden))
     if maker in names.PAIRS:
         return Value(items=(tensor(spread), tensor(spread)))
     if maker == "torch.nn.AdaptiveLogSoftmaxWithLoss":
@@ -153,6 +156,14 @@ def forward(walk: Walk, module: Thing, arguments: Arguments) -> Value:
     if maker.startswith("torch.nn.") or not spread.local:
         return tensor(spread)
     return Value(spread, frozenset({Batch()}))
+
+
+def _batch_first(module: Thing) -> bool:
+    """Whether a recurrent layer takes the samples along the first axis."""
+    site = module.site if isinstance(module, Module) else None
+    options = {one.arg: one.value for one in site.keywords} if isinstance(site, ast.Call) else {}
+    first = options.get("batch_first")
+    return isinstance(first, ast.Constant) and first.value is True
 
 
 def _whole(walk: Walk, state: Value) -> bool:

@@ -7,6 +7,7 @@ import ast
 from hora.convert.edits import Edit, insert_after, insert_before, replace
 from hora.convert.facts import KEPT, SHOWN, Escape
 from hora.convert.finding import Finding
+from hora.convert.gathered import gathered_where_printed, gathered_where_worked_out
 from hora.convert.keeping import gathered_where_kept
 from hora.convert.losses import all_followed
 from hora.convert.metrics import dealt, for_evaluation, handed_in, loaders_of, totals, unweighed
@@ -32,6 +33,8 @@ def detect(program: Program) -> list[Finding]:
         or _reduce_after(program)
         or _reduce_where_read(program)
         or gathered_where_kept(program)
+        or gathered_where_worked_out(program)
+        or gathered_where_printed(program)
         or (_reduce_where_handed(program) if _refuse(program) else [])
         or _refuse(program)
     )
@@ -115,7 +118,7 @@ def _reduced(program: Program, plan: dict[ast.expr, Reading]) -> list[Finding]:
     findings: list[Finding] = []
     given: list[tuple[ast.stmt, str, str]] = []
     for reading in ordered:
-        earlier = next(
+        earlier = _known(program, reading) or next(
             (name for anchor, line, name in given if line == reading.line and _follows(program, anchor, reading)), None
         )
         edits: list[Edit] = []
@@ -128,6 +131,22 @@ def _reduced(program: Program, plan: dict[ast.expr, Reading]) -> list[Finding]:
         if edits:
             findings.append(program.finding(CODE, reading.node, message, edits))
     return findings
+
+
+def _known(program: Program, reading: Reading) -> str | None:
+    """Give the name that the same value was given when it was reduced before, in the same turn of a loop."""
+    asked = ast.parse(reading.line.format(name="_")).body[0]
+    here: ast.AST = reading.anchor
+    while isinstance(here, ast.stmt) and not isinstance(here, ast.FunctionDef) and not reading.in_place:
+        block = program.block(here)
+        for one in block[: block.index(here)]:
+            if isinstance(one, ast.Assign) and isinstance(asked, ast.Assign) and isinstance(one.targets[0], ast.Name):
+                if ast.dump(one.value) == ast.dump(asked.value) and _follows(program, one, reading):
+                    return one.targets[0].id
+        if isinstance(here, ast.For | ast.While):
+            return None
+        here = program.parents[here]
+    return None
 
 
 def _fresh(program: Program, reading: Reading, given: list[tuple[ast.stmt, str, str]]) -> str:

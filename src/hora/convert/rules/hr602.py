@@ -106,17 +106,30 @@ def _computed_inside(program: Program) -> list[Finding]:
         if all(place.alone for place in places.values()) or not speaks(program, statement):
             continue
         edits: list[Edit] = []
-        for call in _together_inside(program, statement):
-            function = call.func.attr if isinstance(call.func, ast.Attribute) else ast.unparse(call.func)
-            name = program.fresh(f"{function}_result" if function.isidentifier() else "result")
-            edits += [
-                insert_before(program.home(statement), statement, [f"{name} = {program.home(call).segment(call)}"]),
-                replace(program.home(call), call, name),
-            ]
-            break
+        calls = _together_inside(program, statement)
+        # What is gathered is named by itself: what is worked out from it, worker 0 does alone.
+        call = next((one for one in calls if _gathers(one)), calls[0] if calls else None)
+        if call is not None:
+            same = [one for one in calls if ast.dump(one) == ast.dump(call)]
+            name, source = program.fresh(_result(call)), program.home(call)
+            edits.append(insert_before(source, statement, [f"{name} = {source.segment(call)}"]))
+            edits += [replace(source, one, name) for one in same]
         if edits:
             findings.append(program.finding(CODE, statement, "every worker says this", edits))
     return findings[:1]
+
+
+def _gathers(call: ast.Call) -> bool:
+    """Whether a call gathers samples."""
+    return len(call.args) == 1 and isinstance(call.func, ast.Attribute) and call.func.attr == "gather"
+
+
+def _result(call: ast.Call) -> str:
+    """Give a name for what a call gives."""
+    if _gathers(call):
+        return f"all_{call.args[0].id}" if isinstance(call.args[0], ast.Name) else "gathered"
+    function = call.func.attr if isinstance(call.func, ast.Attribute) else ast.unparse(call.func)
+    return f"{function}_result" if function.isidentifier() else "result"
 
 
 def _together_inside(program: Program, statement: ast.stmt) -> list[ast.Call]:
