@@ -10,24 +10,31 @@ from hora.convert.finding import Finding
 from hora.convert.program import Program
 from hora.convert.runtime import NAME
 from hora.convert.targets.words import Needs, Words
-from hora.convert.values import Function, Method, Parallel, Thing, Value, Weights
+from hora.convert.values import Function, Method, Parallel, Parameters, Thing, Value, Weights
 
 CODE = "HR301"
 _MESSAGE = "its gradients are averaged over the workers"
 _PASSED_ON = frozenset([
     *("train", "eval", "training", "to", "cuda", "cpu", "half", "float", "double", "bfloat16"),
-    *("parameters", "zero_grad", "requires_grad_", "apply", "forward", "module"),
+    *("parameters", "zero_grad", "requires_grad_", "apply", "forward", "module", "no_sync", "register_comm_hook"),
 ])  # fmt: skip
+_TRAINS_NOTHING = frozenset({
+    "state_dict", "load_state_dict", "named_parameters", "modules", "named_modules", "children", "named_children",
+    "buffers", "named_buffers",
+})  # fmt: skip
 _WHOLE = ("torch.save", "copy.deepcopy", "copy.copy", "pickle.dump")
 
 
-def wrap(program: Program, words: Words, needs: Needs) -> list[Finding]:
-    """Wrap each network that is trained where the workers' networks are made equal, which the wrapper does as well."""
+def wrap(program: Program, words: Words, needs: Needs, options: str = "") -> list[Finding]:
+    """Wrap each network that is trained where the workers' networks are made equal, which the wrapper does as well.
+
+    ``options`` are what the wrapper is given besides the network, after a comma.
+    """
     findings = []
-    trained = _trained(program)
+    trained = networks_trained(program)
     for call in program.calls_of(f"{NAME}.broadcast_parameters"):
         source, weights = program.home(call.node), call.node.args[0]
-        networks = {thing.module for thing in call.args[0].things if isinstance(thing, Weights)}
+        networks = {thing.module for thing in call.args[0].things if isinstance(thing, Weights | Parameters)}
         method = weights.func if isinstance(weights, ast.Call) else None
         target = method.value if isinstance(method, ast.Attribute) else None
         statement = program.statement(call.node)
@@ -42,12 +49,12 @@ def wrap(program: Program, words: Words, needs: Needs) -> list[Finding]:
             findings.append(program.finding(CODE, moves[0], message, None))
         elif moves:
             needs.wrappers.add(program.home(moves[0]).path)
-            edits = surround(program.home(moves[0]), moves[0], "DistributedDataParallel(", ")")
+            edits = surround(program.home(moves[0]), moves[0], "DistributedDataParallel(", f"{options})")
             findings.append(program.finding(CODE, moves[0], _MESSAGE, [without(source, statement), *edits]))
         elif isinstance(target, ast.Attribute) or (isinstance(target, ast.Name) and _is_local(program, call, target)):
             needs.wrappers.add(source.path)
             name = source.segment(target)
-            edit = replace(source, statement, f"{name} = DistributedDataParallel({name})")
+            edit = replace(source, statement, f"{name} = DistributedDataParallel({name}{options})")
             findings.append(program.finding(CODE, call.node, _MESSAGE, [edit]))
         else:
             message = "the network has no name here that its wrapper could be given: convert to hora"
@@ -55,7 +62,7 @@ def wrap(program: Program, words: Words, needs: Needs) -> list[Finding]:
     return findings
 
 
-def _trained(program: Program) -> set[Thing]:
+def networks_trained(program: Program) -> set[Thing]:
     """Give the networks that some optimizer steps."""
     return {program.root(one) for made in program.stepping for one in program.facts.trained_by(made)}
 
@@ -78,9 +85,12 @@ def _is_local(program: Program, call: Call, name: ast.Name) -> bool:
     return name.id in program.facts.bindings.get(call.place.frame, {})
 
 
-def detect(program: Program) -> list[Finding]:
-    """Find what does not go through the wrapper, and what the wrapper hides."""
-    return list(dict.fromkeys([*_trained_past(program), *_hidden(program), *_whole(program)]))
+def detect(program: Program, *, dealt: bool = True) -> list[Finding]:
+    """Find what does not go through the wrapper, and what the wrapper hides.
+
+    Where batches are not ``dealt``, what the training loop does with a network is training, whatever it is given.
+    """
+    return list(dict.fromkeys([*_trained_past(program, dealt), *_hidden(program), *_whole(program)]))
 
 
 def _parallel(value: Value) -> bool:
@@ -88,16 +98,16 @@ def _parallel(value: Value) -> bool:
     return Parallel() in value.things
 
 
-def _trained_past(program: Program) -> list[Finding]:
+def _trained_past(program: Program, dealt: bool) -> list[Finding]:
     """Refuse training that calls a network without its wrapper, and let worker 0 alone call it so."""
     findings = []
-    trained = _trained(program)
+    trained = networks_trained(program)
     for call in program.all_calls:
         node, value = call.node, call.function
         if _parallel(value) and value.things & trained and call.place.alone:
             message = "worker 0 alone would wait for the others in the wrapper"
             findings.append(program.finding(CODE, node, message, [_module(program, node.func)]))
-        if not program.training_loops & set(call.place.loops) or not program.deep(call.result).local:
+        if not program.training_loops & set(call.place.loops) or not _trains(program, call, dealt):
             continue
         past = value.things & trained and not _parallel(value)
         method = any(_owner(thing) in trained for thing in value.things) and _goes_past(program, node, call)
@@ -105,6 +115,13 @@ def _trained_past(program: Program) -> list[Finding]:
             message = "the training goes past DistributedDataParallel, which averages nothing then: convert to hora"
             findings.append(program.finding(CODE, node, message, None))
     return findings
+
+
+def _trains(program: Program, call: Call, dealt: bool) -> bool:
+    """Whether a call in a training loop may train something."""
+    if dealt:
+        return program.deep(call.result).local
+    return not isinstance(call.node.func, ast.Attribute) or call.node.func.attr not in _TRAINS_NOTHING
 
 
 def _owner(thing: Thing) -> Thing | None:
