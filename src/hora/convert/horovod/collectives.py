@@ -93,7 +93,10 @@ def _use(plan: Plan, node: ast.expr, what: str) -> None:
         plan.os |= "os.environ" in said
         plan.edit("HR101", node, "the workers are asked for in torch's words", replace(plan.source, call, said))
     elif call is not None and what in _PARAMETERS:
+        found = len(plan.findings)
         _collective(plan, call, what)
+        if any(one.refusal for one in plan.findings[found:]):
+            plan.done |= set(ast.walk(call))
     else:
         plan.refuse(CODE, node, f"torch.distributed has nothing for '{name}' as it stands here: convert to hora")
 
@@ -189,9 +192,10 @@ def _without_options(plan: Plan, call: ast.Call, given: Sequence[str], kept: Seq
 
 
 def _without_gradient(plan: Plan, call: ast.Call) -> bool:
-    """Whether no gradient flows through a collective: in what it is given, or in what is done with the result."""
+    """Whether no gradient flows through a collective: by what it is given, what is done with it, or where it stands."""
     ways = plan.program.calls_by_node.get(call, ())
-    if ways and all(way.args and way.args[0].number for way in ways):
+    loops = plan.program.training_loops
+    if ways and all((way.args and way.args[0].number) or not loops & set(way.place.loops) for way in ways):
         return True
     parents = plan.source.parents
     outer = parents[call]

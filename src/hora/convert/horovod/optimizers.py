@@ -19,7 +19,7 @@ from hora.convert.targets.horovod import asserted
 from hora.convert.targets.parallel import networks_trained, wrap
 from hora.convert.targets.sampling import unwrapped
 from hora.convert.targets.words import Needs
-from hora.convert.values import Foreign, Method, Module, Optimizer, Parameters, Thing, Value, Weights
+from hora.convert.values import Foreign, Method, Module, Optimizer, Parameters, Thing, Value, Weights, ordered
 
 _PLACES = ("optimizer", "named_parameters", "compression", "backward_passes_per_step", "op")
 _DROPPED = {"num_groups", "groups", "gradient_predivide_factor", "sparse_as_dense", "process_set"}
@@ -247,16 +247,17 @@ def _hooked(
     """Give the lines that put a hook on wrappers where the optimizer stands; none where they go behind the wrapper."""
     lines: list[str] = []
     here = program.order(way.node, way.place.context)
-    for network in sorted(networks, key=lambda one: program.order(sent[one].node, sent[one].place.context)):
-        call = sent[network]
-        name = expression(program, frozenset({network}), way.place, [], program.statement(way.node))
-        target = program.statement(call.node)
+    for call in dict.fromkeys(sent[one].node for one in ordered(networks)):
+        sending = next(sent[one] for one in networks if sent[one].node is call)
+        together = frozenset(one for one in networks if sent[one].node is call)
+        name = expression(program, together, way.place, [], program.statement(way.node))
+        target = program.statement(call)
         near = program.scope(target) is program.scope(way.node) and program.home(target) is plan.source
         if name is None or not near:
             plan.refuse("HR301", way.node, "the wrapper that would be told so is out of reach here: convert to hora")
             return None
         line = f"{name}.register_comm_hook(None, {hook})"
-        if program.order(call.node, call.place.context) < here:
+        if program.order(call, sending.place.context) < here:
             lines.append(line)
         else:
             plan.edit("HR301", way.node, _REDUCED, insert_after(plan.source, target, [line]))
