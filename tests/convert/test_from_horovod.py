@@ -95,6 +95,20 @@ def test_the_whole_of_a_plain_script_is_converted(tmp_path: Path) -> None:
             + "    if x.sum() > 3:\n        loss.backward()\n",
             "9 HR307 gradients of several backward passes",
         ),
+        (
+            SCRIPT.replace("model.parameters()", "[*model.parameters(), scale]"),
+            "8 HR905 the optimizer trains what is in no network",
+        ),
+        (
+            SCRIPT.replace(LOOP, "optimizer.add_param_group({'params': []})\n" + LOOP),
+            "11 HR905 what joins the optimizer",
+        ),
+        (SCRIPT.replace(LOOP, "model.bias.requires_grad = False\n" + LOOP), "11 HR301 what is trained changes once"),
+        (SCRIPT.replace(LOOP, "model.bias = None\n" + LOOP), "11 HR301 it would be set on the wrapper"),
+        (SCRIPT + "    report(model)\n", "16 HR301 what is done with the wrapper here"),
+        (BEFORE + SENT + "print(hvd.allreduce(torch.ones(1)))\n", "1 HR909 no backward pass is followed"),
+        ("from mpi4py import MPI\n" + SCRIPT, "1 HR907 mpi4py knows workers that mpirun has started"),
+        ("import os\n" + SCRIPT + "os.environ['HOROVOD_RANK']\n", "17 HR907 torchrun sets no HOROVOD_RANK"),
         (SCRIPT + "hvd.join()\n", "16 HR907 join lets workers run out"),
         (SCRIPT + "evens = hvd.ProcessSet([0])\n", "16 HR606 process sets"),
         (SCRIPT + "hvd.alltoall(x)\n", "16 HR907 torch.distributed has nothing for 'hvd.alltoall'"),
@@ -122,6 +136,41 @@ def test_what_torch_cannot_say_is_refused(tmp_path: Path, text: str, refused: st
     found = refusals(tmp_path, text)
     assert found
     assert found[0].startswith(refused), found
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "filter(lambda p: p.requires_grad, model.parameters())",
+        "[{'params': [p for n, p in model.named_parameters() if 'bias' in n]}, {'params': model.weight}][:1]",
+        "[{'params': (p for n, p in model.named_parameters() if 'bias' in n)}, {'params': decayed, 'weight_decay': 1}]",
+    ],
+)
+def test_parameters_of_networks_may_be_picked(tmp_path: Path, given: str) -> None:
+    picked = "decayed = []\nfor n, p in model.named_parameters():\n    if 'bias' not in n:\n        decayed.append(p)\n"
+    found = refusals(
+        tmp_path, SCRIPT.replace("optimizer = torch", picked + "optimizer = torch").replace("model.parameters()", given)
+    )
+    assert [one.split()[1] for one in found] == (["HR905"] if "[:1]" in given else [])
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("print(isinstance(model, torch.nn.Linear))", "print(isinstance(model.module, torch.nn.Linear))"),
+        ("torch.save(model, 'model.pt')", "torch.save(model.module, 'model.pt')"),
+        ("for name, weight in model.named_parameters(): 0", "for name, weight in model.module.named_parameters(): 0"),
+        ("print(f'{hvd.rank()} of {hvd.size()}')", "print(f'{dist.get_rank()} of {dist.get_world_size()}')"),
+        ("rank = hvd.rank", "rank = dist.get_rank"),
+        ("hvd.broadcast_(x, root_rank=1, name='x')", "dist.broadcast(x, src=1)"),
+        ("hvd.allreduce_(x, average=False, name='x')", "dist.all_reduce(x)"),
+        ("hvd.allreduce(x.detach(), op=hvd.Sum, name='x')", "sum_over_workers(x.detach())"),
+    ],
+)
+def test_uses_are_said_where_they_stand(tmp_path: Path, line: str, said: str) -> None:
+    path = tmp_path / "train.py"
+    path.write_text(SCRIPT + line + "\n")
+    assert convert(path, from_="horovod", to="ddp").converted.splitlines()[-2] == said
 
 
 @pytest.mark.parametrize(

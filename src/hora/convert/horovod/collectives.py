@@ -28,7 +28,7 @@ _FUNCTIONS = {
     "allgather_object": "objects_of_workers",
 }
 _NEVER = {
-    "Adasum": ("HR301", "Adasum is in no words of torch's: say op=hvd.Average, or convert to hora"),
+    "Adasum": ("HR301", "torch has no Adasum: where it is not asked for, say op=hvd.Average; else convert to hora"),
     "join": (CODE, "join lets workers run out of data; torch's Join wraps the loop instead: convert to hora"),
     "ProcessSet": ("HR606", "process sets are said in torch's words by groups of its own: convert to hora"),
     "add_process_set": ("HR606", "process sets are said in torch's words by groups of its own: convert to hora"),
@@ -38,6 +38,17 @@ _NEVER = {
 _ELASTIC = "torch's elastic jobs are started by torchrun and go on from a checkpoint, not from a state: convert to hora"
 _ASKED_IN_STRINGS = ("rank", "size", "local_rank", "local_size")
 _CUT = ("item", "detach", "tolist", "numpy")
+
+
+def refuse(plan: Plan) -> None:
+    """Refuse what has no words of torch's, however it is used."""
+    for node, what in plan.uses.items():
+        first = what.split(".")[0]
+        if first == "elastic" or what.startswith("hora.torch.elastic"):
+            plan.refuse(CODE, node, _ELASTIC)
+        elif what in _NEVER:
+            code, message = _NEVER[what]
+            plan.refuse(code, node, message)
 
 
 def say(plan: Plan) -> None:
@@ -76,12 +87,7 @@ def _use(plan: Plan, node: ast.expr, what: str) -> None:
     call = parent if isinstance(parent, ast.Call) and parent.func is node else None
     name = ast.unparse(node)
     first = what.split(".")[0]
-    if first == "elastic" or what.startswith("hora.torch.elastic"):
-        plan.refuse(CODE, node, _ELASTIC)
-    elif first in _NEVER or what in _NEVER:
-        code, message = _NEVER.get(what) or _NEVER[first]
-        plan.refuse(code, node, message)
-    elif first == "Compression" and what.removeprefix("Compression.") in HOOKS:
+    if first == "Compression" and what.removeprefix("Compression.") in HOOKS:
         plan.hooks = True
         hook = f"default_hooks.{HOOKS[what.removeprefix('Compression.')]}"
         plan.edit("HR301", node, "gradients are sent by a hook of torch's", replace(plan.source, node, hook))

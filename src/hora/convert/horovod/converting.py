@@ -13,8 +13,9 @@ from hora.convert.edits import SharedLineError
 from hora.convert.entries import needed
 from hora.convert.finding import Finding
 from hora.convert.follow import follow
+from hora.convert.horovod import gates, wrappers
 from hora.convert.horovod.modules import renamed, uses
-from hora.convert.horovod.saying import complete, gates, left, say
+from hora.convert.horovod.saying import left, say
 from hora.convert.source import Source, read
 from hora.convert.work import TooLargeError, Work
 from hora.errors import HoraError
@@ -67,7 +68,7 @@ def convert_horovod(path: Path, to: str) -> Conversion:
 def _said(asked: str, path: Path, drafts: dict[Path, Draft]) -> list[Finding]:
     """Say the script in torch's words; give what stands against it, and what the reader should know."""
     told: list[Finding] = []
-    steps = [gates, say, complete]
+    steps = [gates.detect, say, wrappers.detect]
     try:
         while steps and not any(one.refusal for one in told):
             edited = {own: draft.source for own, draft in drafts.items() if own != path}

@@ -10,6 +10,7 @@ from hora.convert.distributed.script import is_constant, keyword
 from hora.convert.edits import Edit, insert_after, only_body, replace
 from hora.convert.facts import Call
 from hora.convert.finding import Finding
+from hora.convert.horovod.given import beyond
 from hora.convert.horovod.plan import Plan
 from hora.convert.horovod.words import HOOKS, WORDS
 from hora.convert.naming import expression
@@ -138,6 +139,12 @@ def _optimizer(program: Program, plans: dict[Path, Plan], plan: Plan, call: ast.
     if not networks:
         plan.refuse("HR301", call, "which network the optimizer trains is not followed: convert to hora")
         return
+    for site in {one.site for one in optimizers}:
+        other = beyond(program, plans[program.home(site).path].script, site)
+        if other is not None:
+            message = "the optimizer trains what is in no network here, and what no wrapper averages: convert to hora"
+            plan.refuse("HR905", other, message)
+            return
     if not networks <= sent.keys():
         message = (
             "worker 0 does not send the network to the others: say hvd.broadcast_parameters(...), or convert to hora"
@@ -188,11 +195,6 @@ def _hook(program: Program, plan: Plan, call: ast.Call) -> str | None:
         )
         return None
     op, compression = given.get("op"), given.get("compression")
-    adasum = [one for one in ast.walk(op) if isinstance(one, ast.expr) and plan.uses.get(one) == "Adasum"] if op else []
-    if adasum:
-        message = "torch has no Adasum: where it is not asked for, say op=hvd.Average; else convert to hora"
-        plan.refuse("HR301", adasum[0], message)
-        return None
     how = "Average" if op is None else plan.uses.get(op)
     if how not in ("Average", "Sum"):
         plan.refuse("HR301", op or call, "whether gradients are averaged or added up is not known: say hvd.Average")
@@ -292,11 +294,13 @@ def _loaded(program: Program) -> bool:
 
 
 def _waits(program: Program, plan: Plan) -> None:
-    """Take out what waits for gradients: they are reduced when the backward pass ends."""
+    """Take out what waits for gradients, which are reduced when the backward pass ends; refuse what joins later."""
     for node in plan.source.nodes:
         if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
             continue
         method = node.func.attr
+        if method == "add_param_group":
+            plan.refuse("HR905", node, "what joins the optimizer later is not followed: convert to hora")
         if method not in ("synchronize", "skip_synchronize", "set_backward_passes_per_step"):
             continue
         things = {thing for value in program.values(node.func.value) for thing in value.things}

@@ -118,7 +118,13 @@ class Plan:
         own, others = without(self.source, statement), self.removed[statement]
         block = block_of(self.source.parents[statement], statement)
         if all(one in self.removed and not self.removed[one] for one in block) and statement is block[0]:
-            yield replace(self.source, statement, "pass")
+            # What only such statements hung on goes with them.
+            owner = self.source.parents[statement]
+            empty = isinstance(owner, ast.If) and not owner.orelse and isinstance(owner.test, ast.Name | ast.Attribute)
+            if empty and isinstance(owner, ast.If) and len(block) == 1:
+                yield without(self.source, owner)
+            else:
+                yield replace(self.source, statement, "pass")
             return
         texts = self.source.lines
         first, last = _lines(statement)
