@@ -1,40 +1,32 @@
-"""Horovod's optimizer in torch's own words: the network is wrapped instead, where the workers are made equal."""
+"""Horovod's optimizer in torch's own words: the plain one, and what it was told is told the network's wrapper."""
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable
 from pathlib import Path
 
 from hora.convert.distributed.script import is_constant, keyword
-from hora.convert.edits import Edit, insert_after, only_body, replace
+from hora.convert.edits import insert_after, only_body, replace
 from hora.convert.facts import Call
-from hora.convert.finding import Finding
+from hora.convert.horovod import sending
 from hora.convert.horovod.given import beyond
 from hora.convert.horovod.plan import Plan
-from hora.convert.horovod.words import HOOKS, WORDS
+from hora.convert.horovod.words import HOOKS
 from hora.convert.naming import expression
 from hora.convert.program import Program
-from hora.convert.runtime import NAME
 from hora.convert.targets.horovod import asserted
-from hora.convert.targets.parallel import networks_trained, wrap
 from hora.convert.targets.sampling import unwrapped
-from hora.convert.targets.words import Needs
-from hora.convert.values import Foreign, Method, Module, Optimizer, Parameters, Thing, Value, Weights, ordered
+from hora.convert.values import Method, Optimizer, Thing, ordered
 
 _PLACES = ("optimizer", "named_parameters", "compression", "backward_passes_per_step", "op")
 _DROPPED = {"num_groups", "groups", "gradient_predivide_factor", "sparse_as_dense", "process_set"}
 _REDUCED = "torch's wrapper reduces the gradients, not the optimizer"
 
 
-def wrapped(program: Program, plans: dict[Path, Plan]) -> None:
+def say(program: Program, plans: dict[Path, Plan]) -> None:
     """Say what is done with optimizers and the networks that they train."""
-    needs = Needs()
-    sent = _sent(program, plans)
-    buffers = _buffers(program)
-    findings = wrap(program, WORDS, needs, ", broadcast_buffers=False" if buffers else "")
+    sent = sending.wrapped(program, plans)
     for plan in plans.values():
-        plan.wraps = plan.source.path in needs.wrappers
         for call in plan.calls_of("DistributedOptimizer"):
             before = len(plan.findings)
             _optimizer(program, plans, plan, call, sent)
@@ -43,92 +35,6 @@ def wrapped(program: Program, plans: dict[Path, Plan]) -> None:
         for call in plan.calls_of("broadcast_optimizer_state"):
             _state(program, plan, call)
         _waits(program, plan)
-    for finding in dict.fromkeys(findings):
-        _place(program, plans, finding, buffers)
-
-
-def _sent(program: Program, plans: dict[Path, Plan]) -> dict[Thing, Call]:
-    """Give the networks that worker 0 sends to the others, each with where it does, and refuse what is unclear."""
-    found: dict[Thing, Call] = {}
-    reached = {call.node: call for call in program.calls_of(f"{NAME}.broadcast_parameters")}
-    distributed = _distributed(program)
-    for plan in plans.values():
-        for node in plan.calls_of("broadcast_parameters"):
-            call = reached.get(node)
-            networks = _networks(program, call.args[:1]) if call is not None else set()
-            root = keyword(node, "root_rank", 1)
-            if call is None or not networks:
-                plan.refuse("HR302", node, "what worker 0 sends here is not followed: convert to hora")
-            elif root is None or not (isinstance(root, ast.Constant) and root.value == 0):
-                plan.refuse("HR302", node, "torch's wrapper sends worker 0's weights, and no other's: convert to hora")
-            elif call.place.loops or networks & found.keys():
-                plan.refuse("HR302", node, "the network is sent more than once, and wrapped once: convert to hora")
-            elif networks & networks_trained(program) - distributed:
-                message = "an optimizer trains it that is no DistributedOptimizer: its gradients would be averaged"
-                plan.refuse("HR301", node, message)
-            elif not networks <= distributed and not _is_state(node):
-                plan.refuse("HR302", node, "say it with state_dict(): it is trained by no DistributedOptimizer")
-            elif not isinstance(plan.source.parents[node], ast.Expr):
-                plan.refuse("HR302", node, "it stands in an expression: give it a line of its own")
-            else:
-                found |= dict.fromkeys(networks, call)
-                plan.done |= set(ast.walk(node))
-    return found
-
-
-def _distributed(program: Program) -> set[Thing]:
-    """Give the networks whose optimizers Horovod wraps."""
-    wrapped = (
-        one
-        for call in program.calls_of(f"{NAME}.DistributedOptimizer")
-        for one in call.result.things
-        if isinstance(one, Optimizer)
-    )
-    return {program.root(one) for optimizer in wrapped for one in program.facts.trained_by(optimizer)}
-
-
-def _networks(program: Program, values: Iterable[Value]) -> set[Thing]:
-    """Give the networks whose weights some values hold."""
-    things = (thing for value in values for thing in value.things)
-    return {program.root(thing.module) for thing in things if isinstance(thing, Weights | Parameters)}
-
-
-def _is_state(call: ast.Call) -> bool:
-    """Whether what a call is given first is a state dict."""
-    given = call.args[0] if call.args else None
-    return isinstance(given, ast.Call) and isinstance(given.func, ast.Attribute) and given.func.attr == "state_dict"
-
-
-def _buffers(program: Program) -> bool:
-    """Whether a network may hold buffers, such as the statistics of BatchNorm, that torch's wrapper would send."""
-    words = ("BatchNorm", "InstanceNorm", "register_buffer", "Buffer(", "spectral_norm")
-    if any(word in source.text for word in words for source in program.sources):
-        return True
-    made = [*program.facts.made, *networks_trained(program)]
-    return any(
-        isinstance(one, Foreign) or (isinstance(one, Module) and not one.maker.startswith("torch.nn.")) for one in made
-    )
-
-
-def _place(program: Program, plans: dict[Path, Plan], finding: Finding, buffers: bool) -> None:
-    """Take over what was found on wrapping; a network's buffers are sent before it is wrapped."""
-    plan = next(one for path, one in plans.items() if str(path) == finding.file)
-    if buffers and finding.code == "HR301" and finding.edits:
-        calls = [one for one in program.calls_of(f"{NAME}.broadcast_parameters") if one.node.lineno == finding.line]
-        for call in calls[:1]:
-            if not _is_state(call.node):
-                continue
-            statement, given = program.statement(call.node), call.node.args[0]
-            network = plan.source.segment(given).removesuffix(".state_dict()")
-            lines = [
-                f"for buffer in {network}.buffers():",
-                f"{plan.source.indent}{plan.name}.broadcast(buffer, src=0)",
-            ]
-            start = plan.source.starts[statement.lineno - 1]
-            margin = plan.source.margin(statement)
-            text = "".join(margin + line + plan.source.newline for line in lines)
-            plan.edit("HR302", call.node, "worker 0 sends the buffers, too", Edit(start, start, text, plan.source.path))
-    plan.findings.append(finding)
 
 
 def _optimizer(program: Program, plans: dict[Path, Plan], plan: Plan, call: ast.Call, sent: dict[Thing, Call]) -> None:

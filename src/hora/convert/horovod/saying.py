@@ -15,7 +15,7 @@ from hora.convert.source import Source
 def say(program: Program) -> list[Finding]:
     """Find every use of the runtime, with the edits that say it in torch's words."""
     plans = {source.path: Plan(program, source) for source in program.sources}
-    optimizers.wrapped(program, plans)
+    optimizers.say(program, plans)
     for plan in plans.values():
         collectives.say(plan)
     return [finding for plan in plans.values() if plan.uses for finding in plan.finish()]
