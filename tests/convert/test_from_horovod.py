@@ -240,6 +240,20 @@ def test_a_module_that_is_not_followed_is_refused(tmp_path: Path) -> None:
     assert [(Path(one.file).name, one.line, one.code) for one in found] == [("other.py", 5, "HR909")]
 
 
+def test_what_stands_against_it_in_another_file_is_told_there(tmp_path: Path) -> None:
+    net = "import torch\n\n\ndef place(model):\n    model.to('cpu')\n"
+    (tmp_path / "net.py").write_text(net)
+    path = tmp_path / "train.py"
+    path.write_text("from net import place\n" + SCRIPT.replace(SENT, SENT + "place(model)\n"))
+    found = convert(path, from_="horovod", to="ddp").refusals
+    assert [(Path(one.file).name, one.line, one.code) for one in found] == [("net.py", 5, "HR301")]
+
+
+def test_worker_0_may_have_another_name(tmp_path: Path) -> None:
+    text = SCRIPT.replace(SENT, "main = 0\n" + SENT.replace("root_rank=0", "root_rank=main"))
+    assert refusals(tmp_path, text) == []
+
+
 def test_gradients_that_are_read_too_early_are_noted(tmp_path: Path) -> None:
     clipped = SCRIPT.replace(
         "    optimizer.step()", "    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)\n    optimizer.step()"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from hora.convert.finding import Finding
 from hora.convert.follow import follow
 from hora.convert.horovod import gates, wrappers
 from hora.convert.horovod.modules import renamed, uses
-from hora.convert.horovod.saying import left, say
+from hora.convert.horovod.saying import left, names, say
 from hora.convert.source import Source, read
 from hora.convert.work import TooLargeError, Work
 from hora.errors import HoraError
@@ -68,6 +69,7 @@ def convert_horovod(path: Path, to: str) -> Conversion:
 def _said(asked: str, path: Path, drafts: dict[Path, Draft]) -> list[Finding]:
     """Say the script in torch's words; give what stands against it, and what the reader should know."""
     told: list[Finding] = []
+    had = defaultdict(frozenset, {own: names(draft.source) for own, draft in drafts.items()})
     steps = [gates.detect, say, wrappers.detect]
     try:
         while steps and not any(one.refusal for one in told):
@@ -87,7 +89,9 @@ def _said(asked: str, path: Path, drafts: dict[Path, Draft]) -> list[Finding]:
                 _apply(asked, drafts, [one for one in found if one.mendable])
     except TooLargeError as large:
         return [_mapped(drafts, large.finding)]
-    return told or [_mapped(drafts, one) for draft in drafts.values() for one in left(draft.source)]
+    if not any(one.refusal for one in told):
+        told += [_mapped(drafts, one) for own, draft in drafts.items() for one in left(draft.source, had[own])]
+    return told
 
 
 def _apply(asked: str, drafts: dict[Path, Draft], findings: list[Finding]) -> None:

@@ -146,7 +146,7 @@ class Plan:
         line = f"import {WORDS.module} as {self.name}"
         names = names_in(self.source.tree)
         yield from self._without_runtime()
-        if bound(self.source.tree, WORDS.module) is None:
+        if self.uses and bound(self.source.tree, WORDS.module) is None:
             yield placed(self.source, WORDS.module, line, ast.Import)
         if self.hooks:
             yield placed(self.source, _HOOKS, f"from {_HOOKS} import default_hooks", ast.ImportFrom)

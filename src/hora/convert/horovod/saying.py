@@ -18,12 +18,21 @@ def say(program: Program) -> list[Finding]:
     optimizers.say(program, plans)
     for plan in plans.values():
         collectives.say(plan)
-    return [finding for plan in plans.values() if plan.uses for finding in plan.finish()]
+    return [finding for plan in plans.values() for finding in plan.finish()]
 
 
-def left(source: Source) -> list[Finding]:
-    """Refuse a file that still names the runtime: nothing that was followed leads there."""
-    names = {name for name, full in full_names(source.nodes).items() if full.split(".")[0] == "hora"}
-    uses = [node for node in source.nodes if isinstance(node, ast.Name) and node.id in names]
+def names(source: Source) -> frozenset[str]:
+    """Give the names that a file has for the runtime and what it takes of it."""
+    return frozenset(name for name, full in full_names(source.nodes).items() if full.split(".")[0] == "hora")
+
+
+def left(source: Source, before: frozenset[str]) -> list[Finding]:
+    """Refuse a file that still reads a name that it had for the runtime: nothing that was followed leads there."""
+    bound = full_names(source.nodes)
+    uses = [
+        node
+        for node in source.nodes
+        if isinstance(node, ast.Name) and node.id in before and not bound.get(node.id, "hora").startswith("torch")
+    ]
     message = "nothing that is followed leads here, where the runtime is used: convert to hora"
     return [Finding("HR909", str(source.path), one.lineno, 1, message, None) for one in uses[:1]]

@@ -67,7 +67,7 @@ def _sent(program: Program, plans: dict[Path, Plan]) -> dict[Thing, Call]:
             root = keyword(node, "root_rank", 1)
             if call is None or not networks:
                 plan.refuse("HR302", node, "what worker 0 sends here is not followed: convert to hora")
-            elif root is None or not (isinstance(root, ast.Constant) and root.value == 0):
+            elif root is None or not all(_is_zero(one) for one in plan.script.origins(root)):
                 plan.refuse("HR302", node, "torch's wrapper sends worker 0's weights, and no other's: convert to hora")
             elif call.place.loops or networks & found.keys():
                 plan.refuse("HR302", node, "the network is sent more than once, and wrapped once: convert to hora")
@@ -99,6 +99,11 @@ def _networks(program: Program, values: Iterable[Value]) -> set[Thing]:
     """Give the networks whose weights some values hold."""
     things = (thing for value in values for thing in value.things)
     return {program.root(thing.module) for thing in things if isinstance(thing, Weights | Parameters)}
+
+
+def _is_zero(node: ast.expr) -> bool:
+    """Whether an expression is worker 0's number."""
+    return isinstance(node, ast.Constant) and node.value == 0
 
 
 def _is_state(call: ast.Call) -> bool:
