@@ -110,8 +110,9 @@ class Plan:
             edits.append(defined(self.source, WORDS, self.name, self.functions))
         if self.source is self.program.source and not self.calls_of("shutdown") and self.calls_of("init"):
             edits.append(ended(self.source, WORDS.ending.format(name=self.name)))
-        message = f"it needs {WORDS.module}"
-        return [*self.findings, self.program.finding("HR101", self.source.tree, message, edits)]
+        if edits:
+            self.edit("HR101", self.source.tree, f"it needs {WORDS.module}", *edits)
+        return self.findings
 
     def _gone(self, statement: ast.stmt) -> Iterator[Edit]:
         """Take a statement out, with the comments over it that speak of Horovod; a block keeps a statement."""
@@ -146,6 +147,8 @@ class Plan:
         line = f"import {WORDS.module} as {self.name}"
         names = names_in(self.source.tree)
         yield from self._without_runtime()
+        if self.functions and bound(self.source.tree, "torch") != "torch":
+            yield placed(self.source, "torch", "import torch", ast.Import)
         if self.uses and bound(self.source.tree, WORDS.module) is None:
             yield placed(self.source, WORDS.module, line, ast.Import)
         if self.hooks:
@@ -154,8 +157,6 @@ class Plan:
             yield placed(self.source, "torch.nn.parallel", PARALLEL, ast.ImportFrom)
         if self.os and bound(self.source.tree, "os") is None:
             yield with_os(self.source)
-        if self.functions and bound(self.source.tree, "torch") != "torch":
-            yield placed(self.source, "torch", "import torch", ast.Import)
 
     def _without_runtime(self) -> Iterator[Edit]:
         """Take the imports of the runtime out."""
