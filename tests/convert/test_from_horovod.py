@@ -240,6 +240,46 @@ def test_a_module_that_is_not_followed_is_refused(tmp_path: Path) -> None:
     assert [(Path(one.file).name, one.line, one.code) for one in found] == [("other.py", 5, "HR909")]
 
 
+LAYERS = """class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body, self.head = torch.nn.Linear(2, 3), torch.nn.Linear(3, 1)
+
+    def forward(self, x):
+        return use(self.head, self.body(x))
+
+
+def use(layer, x):
+    return layer(x)
+
+
+class Trainer:
+    def __init__(self, net):
+        self.net, self.body = net, net.body
+
+    def step(self, x):
+        return self.net(x)
+
+
+"""
+
+
+@pytest.mark.parametrize(
+    ("step", "refused"),
+    [
+        ("model(x)", []),
+        ("Trainer(model).step(x)", []),
+        ("model(x) + model.head(model.body(x))", ["HR301", "HR301"]),
+        ("model(x) + Trainer(model).body(x).sum()", ["HR301"]),
+        ("model(x) + use(model.head, torch.ones(2, 3))", ["HR301"]),
+    ],
+)
+def test_layers_are_trained_through_the_wrapper(tmp_path: Path, step: str, refused: list[str]) -> None:
+    text = SCRIPT.replace("hvd.init()", LAYERS + "hvd.init()")
+    text = text.replace("model = torch.nn.Linear(2, 1)", "model = Net()").replace("(model(x) - y)", f"({step} - y)")
+    assert [one.split()[1] for one in refusals(tmp_path, text)] == refused
+
+
 def test_what_stands_against_it_in_another_file_is_told_there(tmp_path: Path) -> None:
     net = "import torch\n\n\ndef place(model):\n    model.to('cpu')\n"
     (tmp_path / "net.py").write_text(net)

@@ -7,11 +7,13 @@ import ast
 from hora.convert.edits import Edit
 from hora.convert.finding import Finding
 from hora.convert.names import PARALLEL
+from hora.convert.networks import is_module
 from hora.convert.program import Program
 from hora.convert.targets import parallel
 from hora.convert.values import Class, Function, Parallel, Partial
 
 _CODE = "HR301"
+_HARMLESS = (parallel.PASSED_ON - {"forward"}) | parallel.TRAINS_NOTHING
 
 
 def detect(program: Program) -> list[Finding]:
@@ -20,14 +22,31 @@ def detect(program: Program) -> list[Finding]:
         return []
     found = [
         *parallel.detect(program, dealt=False),
+        *_past(program),
         *_beside(program),
         *_handed_over(program),
         *_set(program),
         *_unfrozen(program),
     ]
     # What is saved is handed over, too: each edit once.
-    once = {one.edits or (one.line, one.column, one.message): one for one in found}
-    return list(once.values())
+    once = {one.edits or (one.file, one.line, one.column): one for one in reversed(found)}
+    return list(once.values())[::-1]
+
+
+def _past(program: Program) -> list[Finding]:
+    """Refuse layers and methods of wrapped networks that a training loop calls, save on the way through the wrapper."""
+    trained = parallel.networks_trained(program)
+    wrappers = {call.node for call in program.all_calls if Parallel() in call.function.things}
+    found = []
+    for call in program.all_calls:
+        if not program.training_loops & set(call.place.loops) or wrappers & {call.node, *call.place.context}:
+            continue
+        if isinstance(call.node.func, ast.Attribute) and call.node.func.attr in _HARMLESS:
+            continue
+        owners = {parallel.owner(thing) or thing for thing in call.function.things}
+        if any(is_module(one) and program.root(one) in trained for one in owners):
+            found.append(program.finding(_CODE, call.node, parallel.GOES_PAST, None))
+    return found
 
 
 def _beside(program: Program) -> list[Finding]:

@@ -13,12 +13,13 @@ from hora.convert.targets.words import Needs, Words
 from hora.convert.values import Function, Method, Parallel, Parameters, Thing, Value, Weights
 
 CODE = "HR301"
+GOES_PAST = "the training goes past DistributedDataParallel, which averages nothing then: convert to hora"
 _MESSAGE = "its gradients are averaged over the workers"
-_PASSED_ON = frozenset([
+PASSED_ON = frozenset([
     *("train", "eval", "training", "to", "cuda", "cpu", "half", "float", "double", "bfloat16"),
     *("parameters", "zero_grad", "requires_grad_", "apply", "forward", "module", "no_sync", "register_comm_hook"),
 ])  # fmt: skip
-_TRAINS_NOTHING = frozenset({
+TRAINS_NOTHING = frozenset({
     "state_dict", "load_state_dict", "named_parameters", "modules", "named_modules", "children", "named_children",
     "buffers", "named_buffers",
 })  # fmt: skip
@@ -110,10 +111,9 @@ def _trained_past(program: Program, dealt: bool) -> list[Finding]:
         if not program.training_loops & set(call.place.loops) or not _trains(program, call, dealt):
             continue
         past = value.things & trained and not _parallel(value)
-        method = any(_owner(thing) in trained for thing in value.things) and _goes_past(program, node, call)
+        method = any(owner(thing) in trained for thing in value.things) and _goes_past(program, node, call)
         if past or method:
-            message = "the training goes past DistributedDataParallel, which averages nothing then: convert to hora"
-            findings.append(program.finding(CODE, node, message, None))
+            findings.append(program.finding(CODE, node, GOES_PAST, None))
     return findings
 
 
@@ -121,10 +121,10 @@ def _trains(program: Program, call: Call, dealt: bool) -> bool:
     """Whether a call in a training loop may train something."""
     if dealt:
         return program.deep(call.result).local
-    return not isinstance(call.node.func, ast.Attribute) or call.node.func.attr not in _TRAINS_NOTHING
+    return not isinstance(call.node.func, ast.Attribute) or call.node.func.attr not in TRAINS_NOTHING
 
 
-def _owner(thing: Thing) -> Thing | None:
+def owner(thing: Thing) -> Thing | None:
     """Give the object that a method is of."""
     if isinstance(thing, Function):
         return thing.bound
@@ -133,18 +133,18 @@ def _owner(thing: Thing) -> Thing | None:
 
 def _goes_past(program: Program, node: ast.Call, call: Call) -> bool:
     """Whether a network's method is called from outside of it."""
-    if not isinstance(node.func, ast.Attribute) or node.func.attr in _PASSED_ON - {"forward"}:
+    if not isinstance(node.func, ast.Attribute) or node.func.attr in PASSED_ON - {"forward"}:
         return False
-    owner = program.value(node.func.value, call.place.context)
+    receiver = program.value(node.func.value, call.place.context)
     inside = any(isinstance(one, ast.ClassDef) for one in program.ancestors(node))
-    return owner is not None and not inside
+    return receiver is not None and not inside
 
 
 def _hidden(program: Program) -> list[Finding]:
     """Find attributes and methods of networks that the wrapper hides."""
     findings = []
     for node in program.nodes():
-        if not isinstance(node, ast.Attribute) or not isinstance(node.ctx, ast.Load) or node.attr in _PASSED_ON:
+        if not isinstance(node, ast.Attribute) or not isinstance(node.ctx, ast.Load) or node.attr in PASSED_ON:
             continue
         ways = program.values(node.value)
         if not any(map(_parallel, ways)):
