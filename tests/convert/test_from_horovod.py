@@ -173,6 +173,17 @@ def test_uses_are_said_where_they_stand(tmp_path: Path, line: str, said: str) ->
     assert convert(path, from_="horovod", to="ddp").converted.splitlines()[-2] == said
 
 
+@pytest.mark.parametrize("load", ["optimizer.load_state_dict(state)", "library.resume(optimizer)"])
+def test_what_an_optimizer_has_loaded_is_sent(tmp_path: Path, load: str) -> None:
+    path = tmp_path / "train.py"
+    state = "hvd.broadcast_optimizer_state(optimizer, root_rank=0)\n"
+    path.write_text(SCRIPT.replace(SENT, f"import library\nif hvd.rank() == 0:\n    {load}\n{SENT}{state}"))
+    sent = "optimizer.load_state_dict(object_from_worker(optimizer.state_dict()))"
+    assert sent in convert(path, from_="horovod", to="ddp").converted
+    path.write_text(SCRIPT.replace(SENT, SENT + state))
+    assert "load_state_dict" not in convert(path, from_="horovod", to="ddp").converted
+
+
 @pytest.mark.parametrize(
     ("line", "refused"),
     [

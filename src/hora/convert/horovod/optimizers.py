@@ -16,7 +16,7 @@ from hora.convert.naming import expression
 from hora.convert.program import Program
 from hora.convert.targets.horovod import asserted
 from hora.convert.targets.sampling import unwrapped
-from hora.convert.values import Method, Optimizer, Thing, ordered
+from hora.convert.values import Class, Function, Method, Named, Optimizer, Partial, Scaler, Thing, ordered
 
 _PLACES = ("optimizer", "named_parameters", "compression", "backward_passes_per_step", "op")
 _DROPPED = {"num_groups", "groups", "gradient_predivide_factor", "sparse_as_dense", "process_set"}
@@ -190,13 +190,26 @@ def _state(program: Program, plan: Plan, call: ast.Call) -> None:
 
 
 def _loaded(program: Program) -> bool:
-    """Whether an optimizer may have loaded its state before."""
+    """Whether an optimizer may have loaded its state: by itself, or in a function of a library that is given it."""
     for call in program.all_calls:
         if isinstance(call.node.func, ast.Attribute) and call.node.func.attr == "load_state_dict":
             receivers = [one.receiver for one in call.function.things if isinstance(one, Method)]
             if not receivers or any(isinstance(one, Optimizer) for one in receivers):
                 return True
+        given = [*call.args, *(value for _, value in call.keywords)]
+        if any(isinstance(thing, Optimizer) for value in given for thing in value.things) and _unknown(call):
+            return True
     return False
+
+
+def _unknown(call: Call) -> bool:
+    """Whether what a call does is neither followed nor torch's or the runtime's own."""
+    known = (Function, Class, Partial)
+    return not any(
+        isinstance(one, known) or (isinstance(one, Named) and one.name.startswith(("torch.", "hora.", "builtins.")))
+        or (isinstance(one, Method) and isinstance(one.receiver, Scaler))
+        for one in call.function.things
+    )  # fmt: skip
 
 
 def _waits(program: Program, plan: Plan) -> None:
