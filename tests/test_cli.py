@@ -83,6 +83,20 @@ def test_workers_that_would_train_alone_are_pointed_out(scripts):
     assert "names no other workers" not in hora("run", "-n", "1", "alone.py", cwd=scripts).stderr
 
 
+def test_convert_from_horovod(tmp_path):
+    (tmp_path / "train.py").write_text("import horovod.torch as hvd\n\nhvd.init()\nhvd.join()\nloss.backward()\n")
+    done = hora("convert", "--from", "horovod", "train.py", "-o", "x.py", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "wrote x.py; next: hora run -n 2 x.py" in done.stderr
+    assert (tmp_path / "x.py").read_text().startswith("import hora.torch as hvd\n")
+    refused = hora("convert", "--from", "horovod", "--to", "ddp", "train.py", "-o", "y.py", cwd=tmp_path)
+    assert refused.returncode == 1
+    assert "train.py:4:1: HR907 join lets workers run out of data" in refused.stderr
+    assert not (tmp_path / "y.py").exists()
+    assert "--from horovod says it in other words" in hora("convert", "train.py", cwd=tmp_path).stderr
+    assert hora("convert", "--from", "horovod", "--to", "horovod", "train.py", cwd=tmp_path).returncode == 2
+
+
 def test_convert_as_json(tmp_path):
     done = hora("convert", DIGITS, "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -56,12 +56,17 @@ def main() -> NoReturn:
 
 @app.command(no_args_is_help=True)
 def convert(
-    script: Annotated[Path, typer.Argument(help="A training script for one device.", show_default=False)],
+    script: Annotated[
+        Path, typer.Argument(help="A training script for one device, or for Horovod.", show_default=False)
+    ],
     output: Annotated[
         str | None, typer.Option("-o", "--output", help="Write the script here; into a directory, its modules with it.")
     ] = None,
     diff: Annotated[bool, typer.Option("--diff", help="Print a unified diff of all files; write nothing.")] = False,
     in_place: Annotated[bool, typer.Option("--in-place", help="Overwrite the script and its modules.")] = False,
+    from_: Annotated[
+        str | None, typer.Option("--from", help="horovod: the script is for Horovod. --to is hora or ddp.")
+    ] = None,
     to: Annotated[str, typer.Option("--to", help="Whose words it is said in: hora, horovod or ddp.")] = "hora",
     scaling: Annotated[
         str, typer.Option("--scaling", help="strong: the batch stays. weak: N times the batch, N times the rate.")
@@ -73,6 +78,9 @@ def convert(
 
     The batch size stays the global batch (strong scaling), so the training stays the same. Modules of the script's own
     that it imports are converted with it. The result still runs with plain python.
+
+    --from horovod takes a script that is written for Horovod, and says the same training on Hora's runtime, or, with
+    --to ddp, in torch's own words, which torchrun starts.
     """
     from hora.convert import convert, write
     from hora.convert.entries import entries
@@ -81,7 +89,7 @@ def convert(
 
     if (output is not None) + diff + in_place > 1:
         raise HoraError("convert", "more than one of -o, --diff and --in-place", "Give one of them")
-    conversion = convert(script, to=to, scaling=scaling, partial=partial)
+    conversion = convert(script, from_=from_, to=to, scaling=scaling, partial=partial)
     writes = not conversion.refused and (in_place or output is not None)
     written = write(conversion, output, in_place=in_place) if writes else ()
     if json_:
@@ -93,7 +101,8 @@ def convert(
             show_code(conversion, Console(), diff=diff)
         modules = [path for path in written if path.resolve() != script.resolve()] if in_place else []
         others = [path for path in entries(modules) if not script.resolve().match(f"{path}")] if modules else []
-        show_reasons(conversion, Console(stderr=True), written, others)
+        proof = "hora verify" if from_ is None else "hora run"
+        show_reasons(conversion, Console(stderr=True), written, others, proof=proof)
     raise typer.Exit(1 if conversion.refusals else 0)
 
 

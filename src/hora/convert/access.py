@@ -157,8 +157,9 @@ def _attribute_of(walk: Walk, thing: Thing, name: str, node: ast.AST) -> Value:
     if held is not None:
         return held
     if isinstance(thing, Named):
-        # Modules of torch import it: torch.sparse.torch is torch.
-        return of(Named("torch" if name == "torch" else f"{thing.name}.{name}"))
+        # Modules of torch import it: torch.sparse.torch is torch. Hora's runtime is called so, too.
+        outer = name == "torch" and thing.name != "hora"
+        return of(Named("torch" if outer else f"{thing.name}.{name}"))
     if isinstance(thing, Package) and name == "__dict__":
         return of(thing)
     if isinstance(thing, Package):

@@ -15,6 +15,7 @@ from hora.convert.draft import Draft
 from hora.convert.edits import Edit, SharedLineError, remark
 from hora.convert.finding import Finding
 from hora.convert.follow import Learned, follow, learn
+from hora.convert.horovod.converting import convert_horovod
 from hora.convert.program import Program, imported
 from hora.convert.rules import GATES, MENDING, NOTING, REFUSING, hr101, hr601, hr907
 from hora.convert.source import Source, read
@@ -25,12 +26,14 @@ PASSES = 80
 BEGUN = 3
 """How many of the first passes are kept for the attempts to come: these mostly begin alike."""
 _ALL = frozenset(range(1000))
+_BARE = "Leave --scaling and --partial out."
 
 
 def convert(
     path: Path | str,
     *,
     skip: Collection[str] = (),
+    from_: str | None = None,
     to: str = "hora",
     scaling: str = "strong",
     partial: bool = False,
@@ -45,6 +48,9 @@ def convert(
         The script.
     skip
         Codes of rules to leave out. The result is then wrong, on purpose.
+    from_
+        ``"horovod"`` for a script that is distributed already, by Horovod: it is then said in other words, and trains
+        as it did. ``to`` is ``"hora"`` or ``"ddp"``, and nothing else is given.
     to
         Whose words it is said in: ``"hora"``, ``"horovod"`` or ``"ddp"`` for torch's own. With these two the training
         data goes through DistributedSampler, and every worker walks all evaluation data.
@@ -66,6 +72,12 @@ def convert(
         The file cannot be read or is not Python 3, it has no training loop, or there is no such target.
     """
     asked = f"convert {path}"
+    if from_ is not None:
+        if from_ != "horovod":
+            raise HoraError(f"{asked} --from {from_}", "there is no such library", "Name horovod, or leave it out.")
+        if skip or partial or scaling != "strong":
+            raise HoraError(f"{asked} --from horovod", "such a script keeps its batches and is converted whole", _BARE)
+        return convert_horovod(Path(path), to)
     if to not in targets.TARGETS:
         raise HoraError(f"{asked} --to {to}", "there is no such target", f"Name one of {', '.join(targets.TARGETS)}.")
     if scaling not in ("strong", "weak"):

@@ -202,14 +202,25 @@ def only_else(source: Source, choice: ast.If) -> list[Edit]:
     """Leave of a choice what its ``else`` does, in the choice's place."""
     for statement in (choice, choice.orelse[0]):
         _own_lines(source, statement)
-    first, last = _header_end(source, choice) + 1, choice.end_lineno or choice.lineno
-    margin, inner = source.margin(choice), source.margin(choice.orelse[0])
+    return _released(source, choice, choice.orelse[0], _header_end(source, choice) + 1)
+
+
+def only_body(source: Source, block: ast.With) -> list[Edit]:
+    """Leave of a ``with`` statement its body, in its place."""
+    for statement in (block, block.body[0]):
+        _own_lines(source, statement)
+    return _released(source, block, block.body[0], (block.items[-1].context_expr.end_lineno or block.lineno) + 1)
+
+
+def _released(source: Source, block: ast.stmt, inside: ast.stmt, first: int) -> list[Edit]:
+    """Leave of a block the lines from the first one on, indented as the block is and no longer as what is inside."""
+    margin, inner = source.margin(block), source.margin(inside)
     deeper = len(inner) - len(margin)
     return [
-        lines(source, choice.lineno, first - 1),
+        lines(source, block.lineno, first - 1),
         *(
             Edit(source.starts[line - 1], source.starts[line - 1] + deeper, "", source.path)
-            for line in range(first, last + 1)
+            for line in range(first, (block.end_lineno or block.lineno) + 1)
             if line not in source.inside_strings and source.lines[line - 1].startswith(inner)
         ),
     ]

@@ -23,11 +23,16 @@ def show_code(conversion: Conversion, console: Console, *, diff: bool) -> None:
 
 
 def show_reasons(
-    conversion: Conversion, console: Console, written: Sequence[Path] = (), others: Sequence[Path] = ()
+    conversion: Conversion,
+    console: Console,
+    written: Sequence[Path] = (),
+    others: Sequence[Path] = (),
+    *,
+    proof: str = "hora verify",
 ) -> None:
     """Print each edit's line, rule and reason, then notes, then what was written, or what stands against it.
 
-    ``others`` are scripts that import what was written over.
+    ``others`` are scripts that import what was written over; ``proof`` is the command to go on with.
     """
     if conversion.refused:
         _say(console, (f"{conversion.path}: not converted, nothing written", "bold red"))
@@ -54,8 +59,9 @@ def show_reasons(
         _say(console, f"wrote {written[0]}")
     elif written and conversion.edits:
         original = "ORIGINAL" if written[0] == conversion.path else conversion.path
+        scripts = f"{original} {written[0]}" if proof == "hora verify" else written[0]
         more = f" and {len(written) - 1} more" if len(written) > 1 else ""
-        told = f"wrote {written[0]}{more}; next: hora verify -n 2 {original} {written[0]}"
+        told = f"wrote {written[0]}{more}; next: {proof} -n 2 {scripts}"
         _say(console, told)
     if others:
         told = f"these scripts import what has changed, and are to be converted, too: {', '.join(map(str, others))}"

@@ -14,10 +14,10 @@ WHY = "Each worker would clip by the norm of its own gradients, and what is aver
 
 def detect(script: Script) -> list[Finding]:
     """Find clipping that Horovod has not reduced for, and clipping before there is a gradient."""
-    return [*_unreduced(script), *_too_early(script)]
+    return [*unreduced(script), *_too_early(script)]
 
 
-def _unreduced(script: Script) -> list[Finding]:
+def unreduced(script: Script) -> list[Finding]:
     """Find clipping between backward() and the step() in which Horovod waits for its reductions."""
     reduces_early = script.uses("hora.torch") or "synchronize(" in script.source.text
     if reduces_early or not script.calls_of("hvd.DistributedOptimizer"):

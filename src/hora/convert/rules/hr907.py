@@ -31,7 +31,8 @@ def detect(program: Program) -> list[Finding]:
     if found is None:
         return []
     node, name = found
-    return [program.finding(CODE, node, f"it is distributed already, by {name}: left alone", None)]
+    otherwise = "; --from horovod says it in other words" if name.split(".")[0] == "horovod" else ""
+    return [program.finding(CODE, node, f"it is distributed already, by {name}: left alone{otherwise}", None)]
 
 
 def library(source: Source) -> tuple[ast.AST, str] | None:

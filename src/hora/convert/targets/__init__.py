@@ -29,7 +29,7 @@ def translate(program: Program, target: str) -> list[Finding]:
     """
     words = WORDS[target]
     needs = Needs()
-    findings = [*_closures(program), *_wordless(program)]
+    findings = [*closures(program), *_wordless(program)]
     findings += horovod.detect(program) if target == "horovod" else parallel.wrap(program, words, needs)
     findings += sampling.detect(program, words, needs)
     findings += wording.detect(program, words, needs)
@@ -61,7 +61,7 @@ def _wordless(program: Program) -> list[Finding]:
     return list(dict.fromkeys(findings))
 
 
-def _closures(program: Program) -> list[Finding]:
+def closures(program: Program) -> list[Finding]:
     """Refuse optimizers that ask for the loss again and again, of which these targets reduce only the gradient."""
     message = "the optimizer decides by the loss of a closure, which only hora.torch reduces: convert to hora"
     return [program.finding("HR309", event.node, message, None) for event in program.events if event.what == "closure"]

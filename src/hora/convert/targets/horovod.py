@@ -16,11 +16,12 @@ from hora.convert.values import Made, Method, Optimizer, Scaler, Thing, plain
 def detect(program: Program) -> list[Finding]:
     """Find where Horovod asserts, and where gradients are read before the step."""
     steps = _steps(program)
-    return _asserted(program, steps) or [*_named(program), *_synchronised(program, steps)]
+    return asserted(program) or [*_named(program), *_synchronised(program, steps)]
 
 
-def _asserted(program: Program, steps: list[Call]) -> list[Finding]:
+def asserted(program: Program) -> list[Finding]:
     """Refuse what Horovod's optimizer raises at: several backward passes before a step, or of several optimizers."""
+    steps = _steps(program)
     if any(not _stepped(one) & _stepped(steps[0]) for one in steps[1:]):
         message = "Horovod's raises where a backward pass fills the gradients of another optimizer: convert to hora"
         return [program.finding("HR301", program.stepping[1].site, message, None)]

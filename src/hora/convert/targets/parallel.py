@@ -10,24 +10,32 @@ from hora.convert.finding import Finding
 from hora.convert.program import Program
 from hora.convert.runtime import NAME
 from hora.convert.targets.words import Needs, Words
-from hora.convert.values import Function, Method, Parallel, Thing, Value, Weights
+from hora.convert.values import Function, Method, Parallel, Parameters, Thing, Value, Weights
 
 CODE = "HR301"
+GOES_PAST = "the training goes past DistributedDataParallel, which averages nothing then: convert to hora"
 _MESSAGE = "its gradients are averaged over the workers"
-_PASSED_ON = frozenset([
+PASSED_ON = frozenset([
     *("train", "eval", "training", "to", "cuda", "cpu", "half", "float", "double", "bfloat16"),
-    *("parameters", "zero_grad", "requires_grad_", "apply", "forward", "module"),
+    *("parameters", "zero_grad", "requires_grad_", "apply", "forward", "module", "no_sync", "register_comm_hook"),
 ])  # fmt: skip
+TRAINS_NOTHING = frozenset({
+    "state_dict", "load_state_dict", "named_parameters", "modules", "named_modules", "children", "named_children",
+    "buffers", "named_buffers",
+})  # fmt: skip
 _WHOLE = ("torch.save", "copy.deepcopy", "copy.copy", "pickle.dump")
 
 
-def wrap(program: Program, words: Words, needs: Needs) -> list[Finding]:
-    """Wrap each network that is trained where the workers' networks are made equal, which the wrapper does as well."""
+def wrap(program: Program, words: Words, needs: Needs, options: str = "") -> list[Finding]:
+    """Wrap each network that is trained where the workers' networks are made equal, which the wrapper does as well.
+
+    ``options`` are what the wrapper is given besides the network, after a comma.
+    """
     findings = []
-    trained = _trained(program)
+    trained = networks_trained(program)
     for call in program.calls_of(f"{NAME}.broadcast_parameters"):
         source, weights = program.home(call.node), call.node.args[0]
-        networks = {thing.module for thing in call.args[0].things if isinstance(thing, Weights)}
+        networks = {thing.module for thing in call.args[0].things if isinstance(thing, Weights | Parameters)}
         method = weights.func if isinstance(weights, ast.Call) else None
         target = method.value if isinstance(method, ast.Attribute) else None
         statement = program.statement(call.node)
@@ -42,12 +50,12 @@ def wrap(program: Program, words: Words, needs: Needs) -> list[Finding]:
             findings.append(program.finding(CODE, moves[0], message, None))
         elif moves:
             needs.wrappers.add(program.home(moves[0]).path)
-            edits = surround(program.home(moves[0]), moves[0], "DistributedDataParallel(", ")")
+            edits = surround(program.home(moves[0]), moves[0], "DistributedDataParallel(", f"{options})")
             findings.append(program.finding(CODE, moves[0], _MESSAGE, [without(source, statement), *edits]))
         elif isinstance(target, ast.Attribute) or (isinstance(target, ast.Name) and _is_local(program, call, target)):
             needs.wrappers.add(source.path)
             name = source.segment(target)
-            edit = replace(source, statement, f"{name} = DistributedDataParallel({name})")
+            edit = replace(source, statement, f"{name} = DistributedDataParallel({name}{options})")
             findings.append(program.finding(CODE, call.node, _MESSAGE, [edit]))
         else:
             message = "the network has no name here that its wrapper could be given: convert to hora"
@@ -55,7 +63,7 @@ def wrap(program: Program, words: Words, needs: Needs) -> list[Finding]:
     return findings
 
 
-def _trained(program: Program) -> set[Thing]:
+def networks_trained(program: Program) -> set[Thing]:
     """Give the networks that some optimizer steps."""
     return {program.root(one) for made in program.stepping for one in program.facts.trained_by(made)}
 
@@ -78,9 +86,12 @@ def _is_local(program: Program, call: Call, name: ast.Name) -> bool:
     return name.id in program.facts.bindings.get(call.place.frame, {})
 
 
-def detect(program: Program) -> list[Finding]:
-    """Find what does not go through the wrapper, and what the wrapper hides."""
-    return list(dict.fromkeys([*_trained_past(program), *_hidden(program), *_whole(program)]))
+def detect(program: Program, *, dealt: bool = True) -> list[Finding]:
+    """Find what does not go through the wrapper, and what the wrapper hides.
+
+    Where batches are not ``dealt``, what the training loop does with a network is training, whatever it is given.
+    """
+    return list(dict.fromkeys([*_trained_past(program, dealt), *_hidden(program), *_whole(program)]))
 
 
 def _parallel(value: Value) -> bool:
@@ -88,26 +99,32 @@ def _parallel(value: Value) -> bool:
     return Parallel() in value.things
 
 
-def _trained_past(program: Program) -> list[Finding]:
+def _trained_past(program: Program, dealt: bool) -> list[Finding]:
     """Refuse training that calls a network without its wrapper, and let worker 0 alone call it so."""
     findings = []
-    trained = _trained(program)
+    trained = networks_trained(program)
     for call in program.all_calls:
         node, value = call.node, call.function
         if _parallel(value) and value.things & trained and call.place.alone:
             message = "worker 0 alone would wait for the others in the wrapper"
             findings.append(program.finding(CODE, node, message, [_module(program, node.func)]))
-        if not program.training_loops & set(call.place.loops) or not program.deep(call.result).local:
+        if not program.training_loops & set(call.place.loops) or not _trains(program, call, dealt):
             continue
         past = value.things & trained and not _parallel(value)
-        method = any(_owner(thing) in trained for thing in value.things) and _goes_past(program, node, call)
+        method = any(owner(thing) in trained for thing in value.things) and _goes_past(program, node, call)
         if past or method:
-            message = "the training goes past DistributedDataParallel, which averages nothing then: convert to hora"
-            findings.append(program.finding(CODE, node, message, None))
+            findings.append(program.finding(CODE, node, GOES_PAST, None))
     return findings
 
 
-def _owner(thing: Thing) -> Thing | None:
+def _trains(program: Program, call: Call, dealt: bool) -> bool:
+    """Whether a call in a training loop may train something."""
+    if dealt:
+        return program.deep(call.result).local
+    return not isinstance(call.node.func, ast.Attribute) or call.node.func.attr not in TRAINS_NOTHING
+
+
+def owner(thing: Thing) -> Thing | None:
     """Give the object that a method is of."""
     if isinstance(thing, Function):
         return thing.bound
@@ -116,18 +133,18 @@ def _owner(thing: Thing) -> Thing | None:
 
 def _goes_past(program: Program, node: ast.Call, call: Call) -> bool:
     """Whether a network's method is called from outside of it."""
-    if not isinstance(node.func, ast.Attribute) or node.func.attr in _PASSED_ON - {"forward"}:
+    if not isinstance(node.func, ast.Attribute) or node.func.attr in PASSED_ON - {"forward"}:
         return False
-    owner = program.value(node.func.value, call.place.context)
+    receiver = program.value(node.func.value, call.place.context)
     inside = any(isinstance(one, ast.ClassDef) for one in program.ancestors(node))
-    return owner is not None and not inside
+    return receiver is not None and not inside
 
 
 def _hidden(program: Program) -> list[Finding]:
     """Find attributes and methods of networks that the wrapper hides."""
     findings = []
     for node in program.nodes():
-        if not isinstance(node, ast.Attribute) or not isinstance(node.ctx, ast.Load) or node.attr in _PASSED_ON:
+        if not isinstance(node, ast.Attribute) or not isinstance(node.ctx, ast.Load) or node.attr in PASSED_ON:
             continue
         ways = program.values(node.value)
         if not any(map(_parallel, ways)):

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import ast
-import sys
 from collections.abc import Iterator
-from functools import cached_property
 
-from hora.convert.edits import Edit, insert_after, replace, without
+from hora.convert.edits import Edit, replace, without
 from hora.convert.finding import Finding
-from hora.convert.imports import added, among, bound, modules_of, of_torch
+from hora.convert.imports import bound
 from hora.convert.products import without_factor
 from hora.convert.program import Program, imported, names_in, runtime_name
 from hora.convert.source import Source
+from hora.convert.targets.head import PARALLEL, defined, ended, placed, with_os
 from hora.convert.targets.sampling import unwrapped
 from hora.convert.targets.words import Needs, Words
 from hora.convert.values import Loader
 
 _SAMPLER = "from torch.utils.data.distributed import DistributedSampler"
-_PARALLEL = "from torch.nn.parallel import DistributedDataParallel"
 
 
 def detect(program: Program, words: Words, needs: Needs) -> list[Finding]:
@@ -63,9 +61,9 @@ class _File:
                 yield replace(self.source, node, self.words.said["init"].format(name=self.name))
         yield from self._imports()
         if self.functions:
-            yield self._defined()
+            yield defined(self.source, self.words, self.name, self.functions)
         if self.words.ending and self.source is self.program.source:
-            yield self._ended()
+            yield ended(self.source, self.words.ending.format(name=self.name))
 
     def _without_weights(self) -> Iterator[Edit]:
         """Take the weights out: DistributedSampler gives all workers equally many samples."""
@@ -171,73 +169,18 @@ class _File:
         imports = (one for one in ast.walk(tree) if isinstance(one, ast.Import | ast.ImportFrom))
         statement = next((one for one in imports if runtime_name(one) is not None), None)
         if statement is None:
-            yield self._placed(words.module, line, ast.Import)
+            yield placed(self.source, words.module, line, ast.Import)
         elif words.target == "horovod" or statement not in tree.body or len(statement.names) > 1:
             yield replace(self.source, statement, line)
         else:
             yield without(self.source, statement)
-            yield self._placed(words.module, line, ast.Import)
+            yield placed(self.source, words.module, line, ast.Import)
         names = names_in(tree)
         if self.source.path in self.needs.wrappers and "DistributedDataParallel" not in names:
-            yield self._placed("torch.nn.parallel", _PARALLEL, ast.ImportFrom)
+            yield placed(self.source, "torch.nn.parallel", PARALLEL, ast.ImportFrom)
         if "DistributedSampler" not in names and self.source.path in self.needs.samplers:
-            yield self._placed("torch.utils.data.distributed", _SAMPLER, ast.ImportFrom)
+            yield placed(self.source, "torch.utils.data.distributed", _SAMPLER, ast.ImportFrom)
         if self.os and bound(tree, "os") is None:
-            yield self._os()
+            yield with_os(self.source)
         if self.functions and bound(tree, "torch") != "torch":
-            yield self._placed("torch", "import torch", ast.Import)
-
-    @cached_property
-    def _heads(self) -> list[ast.Import | ast.ImportFrom]:
-        """The imports of the file that stand in no block."""
-        return [one for one in self.source.tree.body if isinstance(one, ast.Import | ast.ImportFrom)]
-
-    def _os(self) -> Edit:
-        """Import ``os`` in the order of the imports that the file begins with."""
-        earlier: list[ast.Import] = []
-        for node in self._heads:
-            if not isinstance(node, ast.Import) or modules_of(node)[0].split(".")[0] not in sys.stdlib_module_names:
-                break
-            if modules_of(node)[0] < "os":
-                earlier.append(node)
-        return insert_after(self.source, earlier[-1], ["import os"]) if earlier else added(self.source, "import os")
-
-    def _placed(self, module: str, line: str, kind: type[ast.Import] | type[ast.ImportFrom]) -> Edit:
-        """Put an import of torch's behind those that come before it."""
-        if module.split(".")[0] != "torch":
-            return among(self.source, module, line)
-        torch = [one for one in self._heads if of_torch(one)]
-        earlier = [one for one in torch if isinstance(one, kind) and modules_of(one)[0] < module]
-        if earlier:
-            return insert_after(self.source, earlier[-1], [line])
-        if torch and kind is ast.ImportFrom:
-            return insert_after(self.source, torch[-1], [line])
-        return among(self.source, module, line)
-
-    def _defined(self) -> Edit:
-        """Define the functions that the words need behind the imports at the head of the file."""
-        text: list[str] = []
-        for plain, body in self.words.functions.items():
-            if plain in self.functions:
-                code = body.format(
-                    name=self.name,
-                    size=self.words.said["size"].format(name=self.name),
-                    function=self.functions[plain],
-                    sum=self.functions.get("sum_over_workers", ""),
-                    options=self.words.options.format(name=self.name),
-                )
-                text += ["", "", *code.splitlines()]
-        last = self._heads[-1]
-        line = last.end_lineno or last.lineno
-        blank = 0
-        while line + blank < len(self.source.lines) and not self.source.lines[line + blank].strip():
-            blank += 1
-        return insert_after(self.source, last, [*text, *[""] * max(0, 2 - blank)])
-
-    def _ended(self) -> Edit:
-        """Leave the job at the end of the script."""
-        last = self.source.tree.body[-1]
-        line = self.words.ending.format(name=self.name)
-        if isinstance(last, ast.If) and "__name__" in ast.unparse(last.test):
-            return insert_after(self.source, last.body[-1], [line])
-        return insert_after(self.source, last, [line])
+            yield placed(self.source, "torch", "import torch", ast.Import)
