@@ -1,1 +1,1 @@
-# 16:54 HR305 partners are taken from all workers' samples, with their gradients: convert to hora
+# 16:54 HR305 entries of all workers' samples are gathered: convert to hora

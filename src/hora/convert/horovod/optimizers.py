@@ -9,11 +9,11 @@ from hora.convert.distributed.script import is_constant, keyword
 from hora.convert.edits import insert_after, only_body, replace
 from hora.convert.facts import Call
 from hora.convert.horovod import sending
-from hora.convert.horovod.given import beyond
 from hora.convert.horovod.plan import Plan
 from hora.convert.horovod.words import HOOKS
 from hora.convert.naming import expression
 from hora.convert.program import Program
+from hora.convert.targets.given import beyond
 from hora.convert.targets.horovod import asserted
 from hora.convert.targets.sampling import unwrapped
 from hora.convert.values import Class, Function, Method, Named, Optimizer, Partial, Scaler, Thing, ordered

@@ -30,7 +30,10 @@ def translate(program: Program, target: str) -> list[Finding]:
     words = WORDS[target]
     needs = Needs()
     findings = [*closures(program), *_wordless(program)]
-    findings += horovod.detect(program) if target == "horovod" else parallel.wrap(program, words, needs)
+    if target == "horovod":
+        findings += horovod.detect(program)
+    else:
+        findings += [*parallel.unwrapped(program), *parallel.wrap(program, words, needs)]
     findings += sampling.detect(program, words, needs)
     findings += wording.detect(program, words, needs)
     return findings
@@ -42,7 +45,7 @@ def complete(program: Program, target: str) -> list[Finding]:
 
 
 def _wordless(program: Program) -> list[Finding]:
-    """Refuse what only the runtime says: partners from all workers' samples, and counts that know the evaluation."""
+    """Refuse what only the runtime says: entries of all workers' samples, and counts that know the evaluation."""
     findings = [
         program.finding("HR304", call.node, "training and evaluation share this count: convert to hora", None)
         for call in program.calls_of(f"{NAME}.total")
@@ -56,7 +59,7 @@ def _wordless(program: Program) -> list[Finding]:
     for call in program.all_calls:
         gathers = {thing for thing in call.function.things if isinstance(thing, Method) and thing.name == "gather"}
         if any(isinstance(thing.receiver, Loader) for thing in gathers):
-            message = "partners are taken from all workers' samples, with their gradients: convert to hora"
+            message = "entries of all workers' samples are gathered: convert to hora"
             findings.append(program.finding("HR305", call.node, message, None))
     return list(dict.fromkeys(findings))
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ast
 
+from hora.convert.distributed.script import Script
 from hora.convert.edits import Edit, replace, surround, without
 from hora.convert.facts import Call
 from hora.convert.finding import Finding
 from hora.convert.program import Program
 from hora.convert.runtime import NAME
+from hora.convert.targets.given import beyond
 from hora.convert.targets.words import Needs, Words
 from hora.convert.values import Function, Method, Parallel, Parameters, Thing, Value, Weights
 
@@ -60,6 +62,17 @@ def wrap(program: Program, words: Words, needs: Needs, options: str = "") -> lis
         else:
             message = "the network has no name here that its wrapper could be given: convert to hora"
             findings.append(program.finding(CODE, call.node, message, None))
+    return findings
+
+
+def unwrapped(program: Program) -> list[Finding]:
+    """Refuse optimizers that may be given more than the parameters of networks: a wrapper reduces nothing else."""
+    findings = []
+    for made in program.stepping:
+        other = beyond(program, Script(program.home(made.site)), made.site)
+        if other is not None:
+            message = "this may be no network's parameter, and DistributedDataParallel has no others: convert to hora"
+            findings.append(program.finding(CODE, other, message, None))
     return findings
 
 
