@@ -6,9 +6,10 @@ the difference before you keep it.
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
-from hora.convert import check, convert
+from hora.convert import Conversion, check, convert
 
 ROOT = Path(__file__).parent / "fixtures"
 
@@ -28,9 +29,15 @@ def findings(case: Path) -> Path:
     return case.with_name(case.name.replace(".in.py", ".findings"))
 
 
+@cache
+def converted(case: Path) -> Conversion:
+    """Convert a case, once for all who ask."""
+    return convert(case)
+
+
 def found(case: Path) -> str:
     """Give what is found in a case: by a check, and by a conversion in refusals and notes."""
-    conversion = convert(case)
+    conversion = converted(case)
     lines = [f"check {one.line}:{one.column} {one.code} {one.message}" for one in check(case)]
     lines += [f"refused {one.line}:{one.column} {one.code} {one.message}" for one in conversion.refusals]
     lines += [f"note {one.line}:{one.column} {one.code} {one.message}" for one in conversion.notes]
@@ -40,7 +47,7 @@ def found(case: Path) -> str:
 def accept() -> None:
     """Write what every case becomes and what is found in it."""
     for case in cases():
-        conversion = convert(case)
+        conversion = converted(case)
         output(case).unlink(missing_ok=True)
         if not conversion.refusals:
             output(case).write_bytes(conversion.encoded())

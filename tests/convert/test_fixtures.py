@@ -6,7 +6,7 @@ import ast
 from pathlib import Path
 
 import pytest
-from fixture_files import ROOT, cases, findings, found, output
+from fixture_files import ROOT, cases, converted, findings, found, output
 
 from hora.convert import convert
 from hora.convert.rules import RULES
@@ -18,7 +18,7 @@ def name(case: Path) -> str:
 
 @pytest.mark.parametrize("case", cases(), ids=name)
 def test_a_case_becomes_what_it_should(case: Path) -> None:
-    conversion = convert(case)
+    conversion = converted(case)
     if not output(case).exists():
         assert conversion.refusals
         assert conversion.converted == conversion.original
