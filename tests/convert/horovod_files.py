@@ -1,4 +1,4 @@
-"""Scripts written for Horovod, ``horovod/case.in.py``: what each becomes in ``.ddp.py`` and ``.hora.py``.
+"""Scripts written for Horovod, ``from_horovod/case.in.py``: what each becomes in ``.ddp.py`` and ``.hora.py``.
 
 ``python tests/convert/horovod_files.py`` writes what every case becomes anew: read the difference before you keep it.
 """
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hora.convert import convert
 
-ROOT = Path(__file__).parent / "horovod"
+ROOT = Path(__file__).parent / "from_horovod"
 TARGETS = ("ddp", "hora")
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from hora.convert import assumptions, calls, choices, gradients, listings, networks, samples, shapes, tensors
 from hora.convert.arguments import literal
-from hora.convert.facts import KEPT
+from hora.convert.facts import HELD, KEPT
 from hora.convert.memory import ANY, either
 from hora.convert.spread import ALIKE, ENTRIES, Kind, Spread, mixed, varied
 from hora.convert.spread import join as join_spreads
@@ -210,9 +210,13 @@ def _bound(walk: Walk, thing: Instance | Super | Class, member: Value, node: ast
     return tinted(either(found), member.spread) if found else member
 
 
-def store_attribute(walk: Walk, target: ast.Attribute, value: Value) -> None:
-    """Put a value in an attribute."""
+def store_attribute(walk: Walk, target: ast.Attribute, value: Value, origin: ast.expr | None = None) -> None:
+    """Put the value of ``origin`` in an attribute."""
     receiver = walk.value(target.value)
+    buffer = any(target.attr in walk.facts.buffers.get(thing, ()) for thing in receiver.things)
+    parameter = target.attr == "data" and any(isinstance(thing, Parameters) for thing in receiver.things)
+    if (buffer or parameter) and walk.state.deep_spread(value).local:
+        walk.escape(target, ((origin or target, value),), HELD)
     if not receiver.things and value.spread.local:
         walk.escape(target, ((target, value),), "is stored where it is not followed")
     for thing in ordered(receiver.things):

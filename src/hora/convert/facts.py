@@ -73,6 +73,9 @@ class Draw:
 KEPT = "is kept in a list"
 """What is done with a number that a loop puts in a list."""
 
+HELD = "is kept in the network"
+"""What is done with a value that goes into a buffer or a parameter."""
+
 SHOWN = "is shown in a picture"
 """What is done with samples that a loop has kept: the picture is of all of them where they can be gathered."""
 
@@ -138,6 +141,7 @@ class Facts:
     uniform: dict[tuple[ast.Subscript, Context], ast.AST] = field(default_factory=dict)
     altered: set[ast.AST] = field(default_factory=set)
     written: set[ast.AST] = field(default_factory=set)
+    buffers: dict[Thing, set[str]] = field(default_factory=dict)
 
     def hand_over(self, loader: Loader, state: State) -> None:
         """Note what a loader's data and sampler hold that is not alike on all workers, as it is made or drawn from."""

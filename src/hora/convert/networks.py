@@ -225,6 +225,8 @@ def module_method(walk: Walk, module: Thing, name: str, arguments: Arguments) ->
         label, value = literal(arguments.values[0]), arguments.values[1]
         if isinstance(label, str):
             kept = value if name in ("add_module", "register_module") else UNKNOWN
+            if name == "register_buffer":
+                walk.facts.buffers.setdefault(module, set()).add(label)
             walk.state.set(module, label, kept)
             walk.facts.bind(module, label, kept)
         if name in ("add_module", "register_module"):

@@ -125,9 +125,21 @@ def method(walk: Walk, arguments: Arguments, receiver: Value, name: str) -> Valu
     if name.endswith("_") and not name.endswith("__") and name not in (*KEEP, *DETACH):
         walk.alter(receiver)
     if name.endswith("_") and not name.endswith("__") and result.spread != receiver.spread:
-        if isinstance(node.func.value, ast.Name | ast.Attribute):
-            walk.assign(node.func.value, result)
+        _write(walk, node.func.value, result, arguments)
     return result
+
+
+def _write(walk: Walk, written_to: ast.expr, value: Value, arguments: Arguments) -> None:
+    """Bind what an operation has written to in place, also behind others: ``mean.mul_(0.9).add_(x)``."""
+    while isinstance(written_to, ast.Call) and isinstance(written_to.func, ast.Attribute):
+        if not written_to.func.attr.endswith("_"):
+            return
+        written_to = written_to.func.value
+    if isinstance(written_to, ast.Attribute) and written_to.attr == "data":
+        written_to = written_to.value
+    if isinstance(written_to, ast.Name | ast.Attribute):
+        parts = [part for part, given in arguments.pairs if walk.state.deep_spread(given).local]
+        walk.assign(written_to, value, parts[0] if len(parts) == 1 else None)
 
 
 def _together(walk: Walk, arguments: Arguments) -> Spread:
@@ -149,8 +161,8 @@ def _handed(walk: Walk, arguments: Arguments, receiver: Value, name: str) -> Val
         return calls.not_followed(walk, arguments, ast.unparse(arguments.node.func))
     result = operation(walk, name, (receiver, *arguments.values), arguments)
     node = arguments.node.func
-    if name.endswith("_") and isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name | ast.Attribute):
-        walk.assign(node.value, result)
+    if name.endswith("_") and isinstance(node, ast.Attribute):
+        _write(walk, node.value, result, arguments)
     return result
 
 
@@ -360,12 +372,26 @@ def reduction(value: Value, spread: Spread, name: str, axis: Value | None, node:
 def product(left: Value, right: Value, node: ast.AST) -> Spread:
     """Give the spread of a matrix product."""
     one, other = left.spread, right.spread
+    if one.kind is other.kind is Kind.ROWS and (one.axis, other.axis) == (1, 0) and _turns(node):
+        # Of two matrices, the first of them turned, the product adds up over the samples.
+        return Spread(Kind.SUM, one.loaders | other.loaders)
     if other.axis == 0 and _cut_by_hand(other):
         return mixed("HR305", "a matrix product may add up over the samples", node, one, other)
     met = one.axis is not None and other.axis is not None and one.axis != other.axis
     if one.kind in ENTRIES and other.kind in ENTRIES and met:
         return mixed("HR305", "a matrix product lets each sample of the batch meet each other", node, one, other)
     return nonlinear((one, other), node, "a matrix product")
+
+
+def _turns(node: ast.AST) -> bool:
+    """Whether the first matrix of a product is turned where it stands: ``x.t() @ y``, ``torch.matmul(x.T, y)``."""
+    first = node.left if isinstance(node, ast.BinOp) else node.args[0] if isinstance(node, ast.Call) else None
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and len(node.args) == 1:
+        first = node.func.value
+    if isinstance(first, ast.Call):
+        name, axes = getattr(first.func, "attr", ""), [ast.unparse(one) for one in first.args]
+        return (name, axes) in (("t", []), ("transpose", ["0", "1"]), ("transpose", ["1", "0"]))
+    return isinstance(first, ast.Attribute) and first.attr == "T"
 
 
 def _cut_by_hand(spread: Spread) -> bool:

@@ -174,7 +174,7 @@ class Walk:
             for index, element in enumerate(target.elts):
                 self.assign(element, access.item(self, value, index, len(target.elts), target))
         elif isinstance(target, ast.Attribute):
-            access.store_attribute(self, target, value)
+            access.store_attribute(self, target, value, origin)
         elif isinstance(target, ast.Subscript):
             access.store_item(self, target, value, origin)
 

@@ -188,7 +188,7 @@ def _dealt_class(plain: type[DataLoader[Any]]) -> type[DataLoader[Any]]:
         def __iter__(self) -> _DealtIterator | StreamIterator:
             sampler: DealtBatchSampler = self.batch_sampler
             before = sampler.walk
-            if sampler._loader.generator is None:
+            if sampler._loader.generator is None and not isinstance(self.dataset, range):
                 # A plain loader draws the seed of its workers here: what the script draws next stays what it was.
                 torch.empty((), dtype=torch.int64).random_()
             if isinstance(sampler, StreamSampler):
