@@ -42,9 +42,11 @@ class Walked:
     """A loader that was walked at least once.
 
     `planned` holds the global batches of its pass, `handed` queues this worker's samples that are drawn but not loaded.
+    `numbers`: it hands out numbers alone, by which a converted script cuts its data; the original has no such loader.
     """
 
     name: str
+    numbers: bool = False
     number: int = -1
     planned: tuple[Samples, ...] = ()
     handed: deque[Samples] = field(default_factory=deque)
@@ -85,7 +87,7 @@ class Passes:
         """Begin a pass over `loader`, whose own `__iter__` is `original`."""
         walked = self._walked.get(loader)
         if walked is None:
-            walked = self._walked[loader] = Walked(self._name(loader))
+            walked = self._walked[loader] = Walked(self._name(loader), isinstance(loader.dataset, range))
         walked.number += 1
         walked.handed = deque()
         source = loader.batch_sampler
@@ -146,7 +148,7 @@ class Passes:
         self._last_loaded = walked.name
         own = walked.handed.popleft()
         self.batch = Batch(self.knobs.seed, walked.name, walked.number, index, own, walked.planned[index])
-        if self.knobs.neutralise:
+        if self.knobs.neutralise and not walked.numbers:
             # What a step draws for its global batch is then alike in every run, whatever its loaders drew before.
             seed_everything(zlib.crc32(self.batch.name.encode()))
         self.emit(BatchLoaded(walked.name, walked.number, index, own))
