@@ -18,20 +18,25 @@ def note(dealt: Any) -> None:
     _at_hand = weakref.ref(dealt)
 
 
+def _now() -> Any:
+    """Return that loader; None where there is none, or it is gone."""
+    return None if _at_hand is None else _at_hand()
+
+
 def loader() -> Any:
     """Return the dealt loader that handed out a batch for training last, where it has no name.
 
     Returns
     -------
     DataLoader
-        With the attribute `weight` and the methods `total` and `gather` of dealt loaders.
+        With the attributes `weight` and `first` and the methods `total` and `gather` of dealt loaders.
 
     Raises
     ------
     HoraError
         No loader that was dealt for training has handed out a batch, or it is gone.
     """
-    found = None if _at_hand is None else _at_hand()
+    found = _now()
     if found is None:
         raise HoraError(
             "hvd.loader()",
@@ -46,7 +51,7 @@ def borrowed() -> bool:
 
     It has borrowed them from the others, so that they are not to be counted twice.
     """
-    found = None if _at_hand is None else _at_hand()
+    found = _now()
     return found is not None and torch.is_grad_enabled() and not found.weight
 
 
@@ -67,5 +72,5 @@ def total(count: Any) -> Any:
         The same on all workers, every one of which calls it; `count` itself where no gradients are recorded, as in
         evaluation, where no batch was handed out, and for one worker.
     """
-    found = None if _at_hand is None else _at_hand()
+    found = _now()
     return count if found is None or not torch.is_grad_enabled() else found.total(count)
