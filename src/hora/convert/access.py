@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from hora.convert import assumptions, calls, choices, gradients, listings, networks, samples, shapes, tensors
 from hora.convert.arguments import literal
-from hora.convert.facts import HELD, KEPT
+from hora.convert.facts import KEPT, STORED
 from hora.convert.memory import ANY, either
 from hora.convert.spread import ALIKE, ENTRIES, Kind, Spread, mixed, varied
 from hora.convert.spread import join as join_spreads
@@ -216,7 +216,7 @@ def store_attribute(walk: Walk, target: ast.Attribute, value: Value, origin: ast
     buffer = any(target.attr in walk.facts.buffers.get(thing, ()) for thing in receiver.things)
     parameter = target.attr == "data" and any(isinstance(thing, Parameters) for thing in receiver.things)
     if (buffer or parameter) and walk.state.deep_spread(value).local:
-        walk.escape(target, ((origin or target, value),), HELD)
+        walk.escape(target, ((origin or target, value),), STORED)
     if not receiver.things and value.spread.local:
         walk.escape(target, ((target, value),), "is stored where it is not followed")
     for thing in ordered(receiver.things):

@@ -111,7 +111,7 @@ def operate(
     if spread.kind is Kind.ZERO and not one.kind is other.kind is Kind.ZERO:
         spread = ALIKE
     return Value(
-        spread=replace(spread, exact=False),
+        spread=replace(spread, exact=False) if spread.exact else spread,
         number=(left.number or one.alike) and (right.number or other.alike) and (left.number or right.number),
         # What is divided by the batch size is a number of batches.
         sized=left.sized or (right.sized and not isinstance(op, ast.Div | ast.FloorDiv)),

@@ -73,7 +73,7 @@ class Draw:
 KEPT = "is kept in a list"
 """What is done with a number that a loop puts in a list."""
 
-HELD = "is kept in the network"
+STORED = "is kept in the network"
 """What is done with a value that goes into a buffer or a parameter."""
 
 SHOWN = "is shown in a picture"

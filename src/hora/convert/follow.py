@@ -94,7 +94,8 @@ def follow(
         sized, sizes = _sized(sources)
         names = _names(sources)
         optimizers = frozenset(node for node, name in names.items() if name in learned.optimizers)
-        sized |= {size for size, name in _first_sizes(names).items() if name in learned.written}
+        if learned.written:
+            sized |= {size for size, name in _first_sizes(names).items() if name in learned.written}
         program = walked(_Recognised(learned.full, names))
         if learn(program) == learned:
             return program
@@ -117,7 +118,8 @@ def learn(program: Program) -> Learned | None:
     optimizers = {thing.site for thing in _used_as_optimizers(program)}
     if one & other or not optimizers <= names.keys():
         return None
-    written = {name for size, name in _first_sizes(names).items() if size in program.facts.written}
+    first = _first_sizes(names) if program.facts.written else {}
+    written = {name for size, name in first.items() if size in program.facts.written}
     return Learned(frozenset(one), frozenset(other), frozenset(names[site] for site in optimizers), frozenset(written))
 
 

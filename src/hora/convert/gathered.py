@@ -8,10 +8,9 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
-from hora.convert.edits import Edit, surround
-from hora.convert.facts import Call
+from hora.convert.edits import Edit
 from hora.convert.finding import Finding
-from hora.convert.keeping import loader_of_kept
+from hora.convert.keeping import gathered
 from hora.convert.metrics import dealt
 from hora.convert.names import PRINTERS
 from hora.convert.program import Program
@@ -39,24 +38,21 @@ def gathered_where_printed(program: Program) -> list[Finding]:
         call = program.facts.calls.get((event.node, event.place.context)) if event.what == "show" else None
         if call is None or not {Named("builtins.print"), *map(Named, PRINTERS)} & call.function.things:
             continue
-        edits: list[Edit] = []
-        for node, name in _entries(program, call):
-            edits += surround(program.home(node), node, f"{name}.gather(", ")")
+        edits = list(_entries(program, call.node))
         if edits:
             findings[call.node] = program.finding("HR601", call.node, _PRINTED, edits)
     return list(findings.values())
 
 
-def _entries(program: Program, call: Call) -> Iterator[tuple[ast.expr, str]]:
-    """Give the outermost expressions in a call that are entries of samples, with the expression for their loader."""
-    left: list[ast.AST] = [*call.node.args]
+def _entries(program: Program, call: ast.Call) -> Iterator[Edit]:
+    """Gather the outermost expressions in a call that are entries of samples."""
+    left: list[ast.AST] = [*call.args]
     while left:
         node = left.pop(0)
         shape = any(isinstance(thing, Shape) for value in program.values(node) for thing in value.things)
-        names = {loader_of_kept(program, node, visit) for visit in program.calls_by_node[call.node]}
-        name = names.pop() if len(names) == 1 and not shape else None
-        if isinstance(node, ast.expr) and name is not None:
-            yield node, name
+        edits = gathered(program, node, call) if isinstance(node, ast.expr) and not shape else None
+        if edits is not None:
+            yield from edits
         elif not isinstance(node, ast.Call) or getattr(node.func, "attr", "") != "gather":
             left += ast.iter_child_nodes(node)
 
@@ -73,10 +69,7 @@ def _worked_out(program: Program) -> Iterator[ast.AST]:
 
 
 def _gathered(program: Program, node: ast.Call) -> list[Edit] | None:
-    """Gather the samples that a call takes; None where it is of the script's own, or takes any that cannot be gathered.
-
-    Every worker has to come there with a batch to train on.
-    """
+    """Gather the samples that a call takes; None where it is of the script's own, or some cannot be gathered."""
     things = [thing for value in program.values(node.func) for thing in value.things]
     if any(isinstance(thing, Function | Class | Instance) for thing in things):
         return None
@@ -85,11 +78,8 @@ def _gathered(program: Program, node: ast.Call) -> list[Edit] | None:
     for part in (*receiver, *node.args, *(keyword.value for keyword in node.keywords)):
         if not any(program.deep(value).local for value in program.values(part)):
             continue
-        if isinstance(part, ast.Call) and isinstance(part.func, ast.Attribute) and part.func.attr == "tolist":
-            part = part.func.value
-        names = {loader_of_kept(program, part, call) for call in program.calls_by_node[node]}
-        name = names.pop() if len(names) == 1 else None
-        if name is None:
+        more = gathered(program, part, node)
+        if more is None:
             return None
-        edits += surround(program.home(part), part, f"{name}.gather(", ")")
+        edits += more
     return edits

@@ -31,6 +31,14 @@ def full_names(nodes: Iterable[ast.AST]) -> dict[str, str]:
     return found
 
 
+def spelled(node: ast.expr, named: dict[str, str]) -> str | None:
+    """Give the full name that an expression spells out, if it begins with one of some names."""
+    if isinstance(node, ast.Attribute):
+        owner = spelled(node.value, named)
+        return None if owner is None else f"{owner}.{node.attr}"
+    return named.get(node.id) if isinstance(node, ast.Name) else None
+
+
 def of_torch(node: ast.Import | ast.ImportFrom) -> bool:
     """Whether an import is from torch."""
     return any(name.split(".")[0] == "torch" for name in modules_of(node))

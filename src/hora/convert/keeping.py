@@ -45,14 +45,22 @@ def _gathered(program: Program, call: Call) -> list[Edit] | None:
     if any(not value.number for value in program.values(kept)):
         # What is kept with its graph may be trained through.
         return None
-    if isinstance(kept, ast.Call) and isinstance(kept.func, ast.Attribute) and kept.func.attr == "tolist":
-        kept = kept.func.value
-    names = {loader_of_kept(program, kept, visit) for visit in program.calls_by_node[node]}
+    return gathered(program, kept, node)
+
+
+def gathered(program: Program, node: ast.expr, call: ast.Call) -> list[Edit] | None:
+    """Gather the entries of all samples where a part of a call gives the worker's; None where it gives none.
+
+    Every worker has to come there with a batch to train on.
+    """
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "tolist":
+        node = node.func.value
+    names = {_name(program, node, visit) for visit in program.calls_by_node[call]}
     name = names.pop() if len(names) == 1 else None
-    return surround(program.home(kept), kept, f"{name}.gather(", ")") if name is not None else None
+    return surround(program.home(node), node, f"{name}.gather(", ")") if name is not None else None
 
 
-def loader_of_kept(program: Program, kept: ast.AST, call: Call) -> str | None:
+def _name(program: Program, kept: ast.expr, call: Call) -> str | None:
     """Give the expression for the loader whose samples' entries are kept; None where they are none, or kept by some."""
     value, place = program.value(kept, call.place.context), call.place
     if value is None or value.spread.kind is not Kind.ROWS or value.spread.axis != 0:

@@ -19,7 +19,7 @@ from hora.convert import (
     tensors,
 )
 from hora.convert.arguments import Arguments
-from hora.convert.facts import HELD
+from hora.convert.facts import STORED
 from hora.convert.spread import ALIKE, mixed
 from hora.convert.values import (
     UNKNOWN,
@@ -86,7 +86,7 @@ def call(walk: Walk, thing: Method, arguments: Arguments) -> Value:
             walk.change(receiver.module, "drawn", node)
         parts = tuple((part, value) for part, value in arguments.pairs if walk.state.deep_spread(value).local)
         if parts and name.endswith("_") and not name.endswith("__"):
-            walk.escape(node, parts, HELD)
+            walk.escape(node, parts, STORED)
         return of(receiver)
     return calls.not_followed(walk, arguments, ast.unparse(node.func))
 

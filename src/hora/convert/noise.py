@@ -182,16 +182,11 @@ def _draws(program: Program, branch: list[ast.stmt], count: str) -> bool:
 
 def _given(program: Program, statement: ast.stmt, total: str) -> tuple[str, str] | None:
     """Give the names of the batch's size and the slice's start, where they are known before a statement."""
-    here: ast.AST = statement
-    while isinstance(here, ast.stmt) and not isinstance(here, ast.FunctionDef):
-        block = program.block(here)
-        for one, other in pairwise(block[: block.index(here)]):
-            if isinstance(one, ast.Assign) and isinstance(other, ast.Assign):
-                if ast.unparse(one.value) == ast.unparse(ast.parse(total, mode="eval")):
-                    return ast.unparse(one.targets[0]), ast.unparse(other.targets[0])
-        if isinstance(here, ast.For | ast.While):
-            return None
-        here = program.parents[here]
+    wanted = ast.unparse(ast.parse(total, mode="eval"))
+    for statements in program.before(statement):
+        for one, other in pairwise(statements):
+            if isinstance(one, ast.Assign) and isinstance(other, ast.Assign) and ast.unparse(one.value) == wanted:
+                return ast.unparse(one.targets[0]), ast.unparse(other.targets[0])
     return None
 
 

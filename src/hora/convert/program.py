@@ -119,6 +119,16 @@ class Program:
         """Give the statements among which a statement stands."""
         return block_of(self.parents[statement], statement)
 
+    def before(self, statement: ast.stmt) -> Iterator[list[ast.stmt]]:
+        """Give what has run before a statement in the same turn of a loop: in its block, and in each that it is in."""
+        here: ast.AST = statement
+        while isinstance(here, ast.stmt) and not isinstance(here, ast.FunctionDef):
+            block = self.block(here)
+            yield block[: block.index(here)]
+            if isinstance(here, ast.For | ast.While):
+                return
+            here = self.parents[here]
+
     # The walk
 
     @cached_property

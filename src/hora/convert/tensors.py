@@ -11,19 +11,7 @@ from hora.convert.along import picked
 from hora.convert.arguments import Arguments, literal
 from hora.convert.spread import ALIKE, ENTRIES, ZERO, Kind, Spread, add, mixed, nonlinear, shown, text, varied
 from hora.convert.spread import join as join_spreads
-from hora.convert.values import (
-    NUMBER,
-    Batch,
-    Constant,
-    Loader,
-    Positions,
-    Shape,
-    Shuffled,
-    Stream,
-    Value,
-    of,
-    tensor,
-)
+from hora.convert.values import NUMBER, Batch, Constant, Loader, Positions, Shape, Shuffled, Stream, Value, of, tensor
 
 if TYPE_CHECKING:
     from hora.convert.walk import Walk

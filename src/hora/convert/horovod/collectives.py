@@ -71,11 +71,8 @@ def _string(plan: Plan, node: ast.JoinedStr) -> None:
         if what not in _ASKED_IN_STRINGS or not (isinstance(call, ast.Call) and call.func is one):
             plan.refuse(CODE, node, f"'{ast.unparse(one)}' stands in a string: give it a name before")
             return
-        word = WORDS.said[what].format(name=plan.name)
-        if "environ" in word:
-            # It is a number in a string, and may not end the string.
-            word = word.removeprefix("int(").removesuffix(")").replace('"', "'" if '"' in text else '"')
-            plan.os = True
+        word = WORDS.in_string(what, plan.name, text)
+        plan.os |= "os.environ" in word
         said = said.replace(ast.unparse(call), word)
     if said != text:
         plan.edit("HR101", node, "the workers are asked for in torch's words", replace(plan.source, node, said))

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from hora.convert.edits import Edit
 from hora.convert.finding import Finding
-from hora.convert.imports import full_names
+from hora.convert.imports import full_names, spelled
 from hora.convert.program import names_in
 from hora.convert.source import Source
 
@@ -124,7 +124,7 @@ def _unknown(source: Source) -> Iterator[tuple[ast.expr, str]]:
     named = {name: full for name, full in full_names(source.nodes).items() if full.split(".")[0] == "horovod"}
     for node in source.nodes:
         if isinstance(node, ast.Attribute) and not isinstance(source.parents[node], ast.Attribute):
-            full = _chain(node, named)
+            full = spelled(node, named)
             if full is None:
                 continue
             module = max((one for one in _MODULES if full.startswith(f"{one}.") or full == one), key=len)
@@ -150,14 +150,6 @@ def _within(module: str, node: ast.Attribute, named: dict[str, str]) -> list[str
         root = root.value
     given = named[root.id] if isinstance(root, ast.Name) else module
     return [one for one in _MODULES if (module == one or module.startswith(f"{one}.")) and len(one) > len(given)]
-
-
-def _chain(node: ast.expr, named: dict[str, str]) -> str | None:
-    """Give the full name that an expression spells out, if it begins with one of some names."""
-    if isinstance(node, ast.Attribute):
-        owner = _chain(node.value, named)
-        return None if owner is None else f"{owner}.{node.attr}"
-    return named.get(node.id) if isinstance(node, ast.Name) else None
 
 
 def _known(module: str, name: str | None = None) -> None:

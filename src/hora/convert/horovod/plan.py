@@ -12,7 +12,7 @@ from hora.convert.distributed.script import Script
 from hora.convert.edits import Edit, lines, replace, without
 from hora.convert.finding import Finding
 from hora.convert.horovod.words import WORDS
-from hora.convert.imports import bound, full_names
+from hora.convert.imports import bound, full_names, spelled
 from hora.convert.program import Program, names_in
 from hora.convert.source import Source
 from hora.convert.targets.head import PARALLEL, defined, ended, placed, with_os
@@ -67,7 +67,7 @@ class Plan:
                 continue
             if isinstance(self.source.parents[node], ast.Attribute):
                 continue
-            full = _chain(node, named)
+            full = spelled(node, named)
             if full is not None:
                 found[node] = full.removeprefix("hora.torch.")
         return found
@@ -184,11 +184,3 @@ class Plan:
 def _lines(statement: ast.stmt) -> tuple[int, int]:
     """Give the numbers of a statement's first and last line."""
     return statement.lineno, statement.end_lineno or statement.lineno
-
-
-def _chain(node: ast.expr, named: dict[str, str]) -> str | None:
-    """Give the full name that an expression spells out, if it begins with one of some names."""
-    if isinstance(node, ast.Attribute):
-        owner = _chain(node.value, named)
-        return None if owner is None else f"{owner}.{node.attr}"
-    return named.get(node.id) if isinstance(node, ast.Name) else None

@@ -136,16 +136,10 @@ def _reduced(program: Program, plan: dict[ast.expr, Reading]) -> list[Finding]:
 def _known(program: Program, reading: Reading) -> str | None:
     """Give the name that the same value was given when it was reduced before, in the same turn of a loop."""
     asked = ast.parse(reading.line.format(name="_")).body[0]
-    here: ast.AST = reading.anchor
-    while isinstance(here, ast.stmt) and not isinstance(here, ast.FunctionDef) and not reading.in_place:
-        block = program.block(here)
-        for one in block[: block.index(here)]:
-            if isinstance(one, ast.Assign) and isinstance(asked, ast.Assign) and isinstance(one.targets[0], ast.Name):
-                if ast.dump(one.value) == ast.dump(asked.value) and _follows(program, one, reading):
-                    return one.targets[0].id
-        if isinstance(here, ast.For | ast.While):
-            return None
-        here = program.parents[here]
+    for one in (one for block in program.before(reading.anchor) for one in block if not reading.in_place):
+        if isinstance(one, ast.Assign) and isinstance(asked, ast.Assign) and isinstance(one.targets[0], ast.Name):
+            if ast.dump(one.value) == ast.dump(asked.value) and _follows(program, one, reading):
+                return one.targets[0].id
     return None
 
 

@@ -153,10 +153,7 @@ class _File:
             return
         text = said = self.source.segment(node)
         for what in ("rank", "size", "local_rank"):
-            word = self.words.said[what].format(name=self.name)
-            if "environ" in word:
-                # It is a number in a string, and may not end the string.
-                word = word.removeprefix("int(").removesuffix(")").replace('"', "'" if '"' in text else '"')
+            word = self.words.in_string(what, self.name, text)
             said = said.replace(f"{self.hora}.{what}()", word)
         if said != text:
             self.os |= "os.environ" in said

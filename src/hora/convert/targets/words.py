@@ -39,6 +39,14 @@ class Words:
     options: str = ""
     ending: str = ""
 
+    def in_string(self, what: str, name: str, text: str) -> str:
+        """Give what is written for a function inside a formatted string, whose text is given: it may not end that."""
+        word = self.said[what].format(name=name)
+        if "environ" not in word:
+            return word
+        # What is put into a text need not be made a number.
+        return word.removeprefix("int(").removesuffix(")").replace('"', "'" if '"' in text else '"')
+
     def name_in(self, program: Program) -> str:
         """Give the name that a script has, or will have, for the module."""
         return program.fresh(*self.names) if self.names else program.runtime
