@@ -168,6 +168,8 @@ def main():
 
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
     best = math.inf
+    if hvd.rank() > 0:
+        torch.manual_seed(torch.initial_seed() + hvd.rank())
     for epoch in range(1, args.epochs + 1):
         train_loss = train(model, train_loader, optimizer, scheduler, args.accumulate, args.device)
         test_loss = evaluate(model, test_loader, args.device)

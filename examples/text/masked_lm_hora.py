@@ -68,6 +68,8 @@ def main():
     optimizer = hvd.DistributedOptimizer(optimizer)
     hvd.broadcast_parameters(model.state_dict(), root_rank=0)
     hvd.broadcast_optimizer_state(optimizer, root_rank=0)
+    if hvd.rank() > 0:
+        torch.manual_seed(torch.initial_seed() + hvd.rank())
     for epoch in range(1, epochs + 1):
         model.train()
         for x, y in loader:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 
 from hora.script.latent import Batch, Draws, TorchDraws
 from hora.script.latent_numpy import numpy_draws
@@ -58,6 +59,36 @@ def test_chances_are_each_samples_own():
     assert set(whole.flatten().tolist()) == {0.0, 1.0}
     assert abs(whole.mean() - 0.3) < 0.03
     assert torch.equal(drawn((9, 4), lambda: torch.full((2, 2000), 0.3).bernoulli())[0], whole[2:])
+
+
+def test_draws_with_a_parameter_for_each_entry_keep_their_scale():
+    means, scales = torch.tensor([[5.0], [-5.0], [5.0], [-5.0]]), torch.tensor(0.5)
+    whole, _ = drawn(WHOLE, lambda: torch.normal(means.expand(4, 2000), scales.expand(4, 2000)))
+    assert torch.allclose(whole.mean(1, keepdim=True), means, atol=0.1)
+    assert torch.equal(drawn((9, 4), lambda: torch.normal(means[2:].expand(2, 2000), 0.5))[0], whole[2:])
+    rows, _ = drawn(WHOLE, lambda: torch.distributions.Normal(means.expand(4, 2000), scales).rsample())
+    assert torch.allclose(rows.mean(1, keepdim=True), means, atol=0.1)
+
+
+def test_what_torch_draws_within_a_function_is_each_samples_own():
+    logits = torch.randn(4, 3)
+    whole, noted = drawn(WHOLE, lambda: functional.gumbel_softmax(logits, tau=0.5))
+    assert noted == ["random numbers of the batch, drawn per sample"]
+    assert torch.equal(drawn((9, 4), lambda: functional.gumbel_softmax(logits[2:], tau=0.5))[0], whole[2:])
+    rows, _ = drawn(WHOLE, lambda: torch.empty(4, 4000).exponential_(4.0))
+    assert abs(rows.mean() - 0.25) < 0.02
+
+
+def test_the_stream_stays_where_it_was_for_what_is_drawn_for_no_batch():
+    def then(rows):
+        return torch.randn(rows, 5), np.random.randn(rows, 5), torch.randn(3), np.random.randn(3)
+
+    torch.manual_seed(0), np.random.seed(0)
+    *_, expected, also = drawn(WHOLE, lambda: then(4))[0]
+    torch.manual_seed(0), np.random.seed(0)
+    *_, found, too = drawn((9, 4), lambda: then(2))[0]
+    assert torch.equal(expected, found)
+    assert np.array_equal(also, too)
 
 
 def test_other_draws_are_left_alone():

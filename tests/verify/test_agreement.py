@@ -33,6 +33,12 @@ def test_noise_that_is_each_workers_own_is_not():
     assert same_noise(ONE, _run(["p", "q", "r", "s"], ["t", "u", "v", "w"])) is None
 
 
+def test_noise_that_two_of_three_workers_share_is_found():
+    """Slices that differ by a sample part one worker from the others at once."""
+    difference, _ = same_noise(ONE, _run(["t", "u", "v", "w"], ["p", "q", "r", "s"], ["p", "q", "r", "s"]))
+    assert "in 4 batches" in difference.detail
+
+
 def test_noise_that_only_later_happens_to_be_the_same_is_not():
     assert same_noise(ONE, _run(["p", "q", "r", "s"], ["t", "q", "r", "s"])) is None
 

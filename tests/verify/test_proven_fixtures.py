@@ -39,6 +39,10 @@ CASES = (
     "HR305/whole_batch_statistics",
     "HR309/closure",
     "HR309/whole_batch",
+    "HR501/an_order_from_the_same_seed",
+    "HR501/folds_from_the_same_seed",
+    "HR503/drawn_from_distributions",
+    "HR503/noise_in_a_network",
     "HR601/kept_for_a_score",
     "HR601/listed_then_averaged",
 )

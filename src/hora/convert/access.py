@@ -19,6 +19,7 @@ from hora.convert.values import (
     Box,
     Class,
     Constant,
+    Distribution,
     Foreign,
     Function,
     Instance,
@@ -148,7 +149,7 @@ def attribute(walk: Walk, receiver: Value, name: str, node: ast.AST) -> Value:
 
 def is_plain(thing: Thing) -> bool:
     """Whether a thing's attributes are those of tensors and numbers."""
-    return isinstance(thing, Batch | Shape | Constant | Place | Positions | Shuffled | Start | Rank)
+    return isinstance(thing, Batch | Shape | Constant | Place | Positions | Shuffled | Distribution | Start | Rank)
 
 
 def _attribute_of(walk: Walk, thing: Thing, name: str, node: ast.AST) -> Value:

@@ -17,7 +17,7 @@ from hora.convert.finding import Finding
 from hora.convert.follow import Learned, follow, learn
 from hora.convert.horovod.converting import convert_horovod
 from hora.convert.program import Program, imported
-from hora.convert.rules import GATES, MENDING, NOTING, REFUSING, hr101, hr601, hr907
+from hora.convert.rules import GATES, MENDING, NOTING, REFUSING, hr101, hr501, hr503, hr601, hr907
 from hora.convert.source import Source, read
 from hora.convert.work import TooLargeError, Work
 from hora.errors import HoraError
@@ -95,9 +95,13 @@ def convert(
     while True:
         attempt = _Attempt(source, wanted, whole, work, begun)
         blocked = attempt.run()
-        if blocked <= whole:
+        if not blocked <= whole:
+            whole |= blocked
+        elif wanted.parting and attempt.refused and attempt.codes & {hr501.CODE, hr503.CODE}:
+            # What one worker draws for all, such as an order, is drawn from the same stream.
+            wanted = replace(wanted, parting=False)
+        else:
             return attempt.conversion()
-        whole |= blocked
 
 
 def check(path: Path | str) -> tuple[Finding, ...]:
@@ -140,13 +144,17 @@ def _in_order(findings: list[Finding], files: list[str]) -> tuple[Finding, ...]:
 
 @dataclass(frozen=True)
 class _Wanted:
-    """What is asked of a conversion: in an error's words, without which rules, in whose words, for which scaling."""
+    """What is asked of a conversion: in an error's words, without which rules, in whose words, for which scaling.
+
+    ``parting`` says whether workers that a seed has made alike are given other seeds for what they drop.
+    """
 
     asked: str
     skip: frozenset[str]
     target: str
     weak: bool
     partial: bool
+    parting: bool = True
 
 
 class _Attempt:
@@ -202,15 +210,25 @@ class _Attempt:
             self.wanted.asked, f"the rules do not come to an end ({codes})", "Please report this script.", status=3
         )
 
+    @property
+    def codes(self) -> frozenset[str]:
+        """The rules that have mended something."""
+        return frozenset(code for file in self.files.values() for code in file.codes)
+
+    @property
+    def refused(self) -> bool:
+        """Whether something is refused."""
+        return any(one.refusal for one in (*self.told, *self.findings))
+
     def _followed(self, learned: Learned | None = None) -> Program:
         """Follow the script as it stands."""
         texts = tuple(file.source.text for file in self.files.values())
         if texts in self.begun:
-            return replace(self.begun[texts], whole=self.whole)
+            return replace(self.begun[texts], whole=self.whole, parting=self.wanted.parting)
         edited = {path: file.source for path, file in self.files.items() if path != self.script}
         source = self.files[self.script].source
         program = _follow(source, self.whole, edited, self.wanted.asked, self.work, learned)
-        program = replace(program, asked_weak=self.wanted.weak)
+        program = replace(program, asked_weak=self.wanted.weak, parting=self.wanted.parting)
         if len(self.begun) < BEGUN:
             self.begun[texts] = program
         return program

@@ -10,6 +10,7 @@ from hora.convert import (
     calls,
     choices,
     containers,
+    distributions,
     listings,
     names,
     networks,
@@ -88,6 +89,8 @@ def call(walk: Walk, name: str, arguments: Arguments) -> Value:
     drawn = randomness.call(walk, name, arguments)
     if drawn is not None:
         return drawn
+    if name.startswith(distributions.NAME) and (last[:1].isupper() or last == "kl_divergence"):
+        return distributions.call(walk, name, arguments)
     if name.startswith("torch.nn.functional."):
         return _functional(walk, last, arguments)
     if name.startswith(("torch.nn.init.", "torch.nn.utils.clip_grad")):

@@ -43,12 +43,15 @@ class Program:
         Which evaluation loaders every worker walks in full, by the order of their calls in the script.
     asked_weak
         Whether it is to be converted for weak scaling.
+    parting
+        Whether workers that a seed has made alike may be given other seeds for what they drop of their samples.
     """
 
     source: Source
     facts: Facts = field(repr=False)
     whole: frozenset[int] = frozenset()
     asked_weak: bool = False
+    parting: bool = True
 
     # The text
 

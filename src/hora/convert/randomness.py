@@ -175,6 +175,8 @@ def _seed(walk: Walk, streams: tuple[str, ...], arguments: Arguments) -> None:
         spread = walk.control
     if spread.alike:
         walk.facts.seeded.append(arguments.node)
+    elif spread.kind is Kind.OWN:
+        spread = own("HR503", "random numbers are drawn from each worker's own seed", arguments.node)
     for stream in streams:
         walk.state.set(RANDOM, stream, Value(ALIKE if spread.alike else spread))
 

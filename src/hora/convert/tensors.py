@@ -6,12 +6,25 @@ import ast
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hora.convert import calls, expressions, listings, shapes, written
+from hora.convert import calls, distributions, expressions, listings, shapes, written
 from hora.convert.along import picked
 from hora.convert.arguments import Arguments, literal
 from hora.convert.spread import ALIKE, ENTRIES, ZERO, Kind, Spread, add, mixed, nonlinear, shown, text, varied
 from hora.convert.spread import join as join_spreads
-from hora.convert.values import NUMBER, Batch, Constant, Loader, Positions, Shape, Shuffled, Stream, Value, of, tensor
+from hora.convert.values import (
+    NUMBER,
+    Batch,
+    Constant,
+    Distribution,
+    Loader,
+    Positions,
+    Shape,
+    Shuffled,
+    Stream,
+    Value,
+    of,
+    tensor,
+)
 
 if TYPE_CHECKING:
     from hora.convert.walk import Walk
@@ -87,6 +100,8 @@ def method(walk: Walk, arguments: Arguments, receiver: Value, name: str) -> Valu
     if name == "backward":
         walk.backward(node, node.func.value, receiver)
         return tensor(ALIKE)
+    if Distribution() in receiver.things:
+        return distributions.method(walk, arguments, receiver, name)
     if not receiver.spread.local and not arguments.all and name.endswith("_"):
         return receiver
     if any(isinstance(thing, Constant) and thing.type == "str" for thing in receiver.things):
@@ -171,6 +186,8 @@ def operation(walk: Walk, name: str, values: tuple[Value, ...], arguments: Argum
         return Value(left, number=first.number, sized=first.sized)
     if name in KEEP or name == "squeeze":
         return Value(spread, number=first.number, sized=first.sized)
+    if name in DRAWN and spread.local:
+        walk.facts.noise[node, walk.context] = walk.place
     if name in DRAWN and spread.full:
         return tensor(add(varied(spread), walk.stream("torch", node), node))
     if name in DRAWN:

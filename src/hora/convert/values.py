@@ -226,6 +226,11 @@ class Shuffled(Thing):
 
 
 @dataclass(frozen=True, eq=False)
+class Distribution(Thing):
+    """A distribution of torch.distributions, which spreads as its parameters do."""
+
+
+@dataclass(frozen=True, eq=False)
 class Start(Thing):
     """Where the worker's slice begins in the global batch."""
 

@@ -2,7 +2,8 @@
 
 Where a draw has one row for each sample of the batch, each row can come from a stream of its own, seeded by its sample.
 A worker then draws for its slice what one worker draws for those samples, in whatever order they come; and a worker
-that draws for the whole global batch and takes its slice does, too.
+that draws for the whole global batch and takes its slice does, too. The stream that the script draws from is left where
+it was, so that what is drawn later for no batch, such as samples at the end of an epoch, is the same as well.
 """
 
 from __future__ import annotations
@@ -13,14 +14,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from hora.script.digest import digest
 from hora.script.events import BatchDrew, Samples
 
-_NORMAL = (torch.randn, torch.randn_like, torch.Tensor.normal_)
+_NORMAL = (torch.randn, torch.randn_like, torch.Tensor.normal_, torch.normal)
 _UNIFORM = (torch.rand, torch.rand_like, torch.Tensor.uniform_, torch.randint)
+_EXPONENTIAL = (torch.Tensor.exponential_,)
 _CHANCE = (torch.bernoulli, torch.Tensor.bernoulli)
+_DRAWING = frozenset({*_NORMAL, *_UNIFORM, *_EXPONENTIAL, *_CHANCE})
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,11 @@ class Draws:
         self._of: str | None = None
         self._draws = 0
 
+    @property
+    def anew(self) -> bool:
+        """Whether a draw may be one whose rows are drawn anew."""
+        return self._per_sample and self._batch() is not None
+
     def begin(self, rows: int) -> tuple[str, ...] | None:
         """Name the rows of a draw that are to be drawn anew; None where it is not one for a batch's samples."""
         batch = self._batch()
@@ -96,35 +105,82 @@ class TorchDraws(TorchFunctionMode):
         self._draws = draws
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Let torch draw, then put the rows' own numbers in place, on the scale of what was asked for."""
+        """Watch what draws, and what is made of it within torch."""
         kwargs = kwargs or {}
+        if func is functional.gumbel_softmax:
+            return self._within(func, args, kwargs)
+        return self._draw(func, args, kwargs) if func in _DRAWING else func(*args, **kwargs)
+
+    def _within(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Watch a draw that a function of torch makes on its own account, where no mode is told of it."""
+        original = torch.Tensor.exponential_
+
+        def watched(tensor: torch.Tensor, *own: Any, **named: Any) -> torch.Tensor:
+            drawn: torch.Tensor = self._draw(original, (tensor, *own), named)
+            return drawn
+
+        torch.Tensor.exponential_ = watched  # type: ignore[method-assign, assignment]
+        try:
+            return func(*args, **kwargs)
+        finally:
+            torch.Tensor.exponential_ = original  # type: ignore[method-assign]
+
+    def _draw(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Let torch draw, then put the rows' own numbers in place, on the scale of what was asked for."""
+        states = _states() if self._draws.anew else None
         drawn = func(*args, **kwargs)
         chances = args[0] if func in _CHANCE and len(args) == 1 and "p" not in kwargs else None
-        watched = func in _NORMAL or func in _UNIFORM or chances is not None
-        if not watched or kwargs.get("generator") is not None:
+        if (func in _CHANCE and chances is None) or kwargs.get("generator") is not None:
             return drawn
         begun = self._draws.begin(len(drawn)) if drawn.dim() and not drawn.is_complex() else None
         if begun is None:
             return drawn
         if begun:
+            _restore(states or {})
             offset, scale = _scale(func, args, kwargs)
-            numbers = torch.stack([_row(place, func in _NORMAL, drawn.shape[1:]) for place in begun]) * scale + offset
+            rows = torch.stack([_row(place, func, drawn.shape[1:]) for place in begun]).to(drawn.device)
+            numbers = rows * scale + offset
             if chances is not None:
-                numbers = (numbers.to(chances.device) < chances.detach()).to(numbers.dtype)
+                numbers = (numbers < chances.detach()).to(numbers.dtype)
             with torch.no_grad():
                 drawn.detach().copy_(numbers.floor() if func is torch.randint else numbers)
         self._draws.end(drawn)
         return drawn
 
 
-def _row(place: str, normal: bool, shape: torch.Size) -> torch.Tensor:
+def _states() -> dict[int | None, torch.Tensor]:
+    """Give the states of torch's streams, by the number of their GPU; that of None is the CPU's."""
+    states: dict[int | None, torch.Tensor] = {None: torch.get_rng_state()}
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        states[torch.cuda.current_device()] = torch.cuda.get_rng_state()
+    return states
+
+
+def _restore(states: dict[int | None, torch.Tensor]) -> None:
+    for gpu, state in states.items():
+        if gpu is None:
+            torch.set_rng_state(state)
+        else:
+            torch.cuda.set_rng_state(state, gpu)
+
+
+def _row(place: str, func: Any, shape: torch.Size) -> torch.Tensor:
+    """Draw a row of standard numbers, as a function draws them, from the stream of its place."""
     generator = torch.Generator().manual_seed(zlib.crc32(place.encode()))
     row = torch.empty(shape, dtype=torch.float64)
-    return row.normal_(generator=generator) if normal else row.uniform_(generator=generator)
+    if func in _EXPONENTIAL:
+        return row.exponential_(generator=generator)
+    return row.normal_(generator=generator) if func in _NORMAL else row.uniform_(generator=generator)
 
 
-def _scale(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[float, float]:
-    """What to add to standard numbers, and what to multiply them by before."""
+def _scale(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
+    """What to add to standard numbers, and what to multiply them by before: numbers, or tensors of such."""
+    if func is torch.normal:
+        given = dict(zip(("mean", "std"), args, strict=False)) | kwargs
+        mean, deviation = given.get("mean", 0.0), given.get("std", 1.0)
+        return _detached(mean), _detached(deviation)
+    if func in _EXPONENTIAL:
+        return 0.0, 1 / float(kwargs.get("lambd", args[1] if len(args) > 1 else 1.0))
     if func is torch.Tensor.normal_:
         mean, deviation = (*args[1:], *(0.0, 1.0)[len(args) - 1 :])[:2]
         return float(kwargs.get("mean", mean)), float(kwargs.get("std", deviation))
@@ -137,3 +193,7 @@ def _scale(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[fl
         low = kwargs.get("low", bounds[0] if len(bounds) > 1 else 0)
         return float(low), float(kwargs.get("high", bounds[-1] if bounds else 0) - low)
     return 0.0, 1.0
+
+
+def _detached(number: Any) -> Any:
+    return number.detach() if isinstance(number, torch.Tensor) else float(number)

@@ -36,6 +36,7 @@ def numpy_draws(draws: Draws) -> Iterator[None]:
 
     def watching(name: str) -> Callable[..., Any]:
         def drawing(*args: Any, **kwargs: Any) -> Any:
+            state = np.random.get_state() if draws.anew else None
             drawn = originals[name](*args, **kwargs)
             size = _SIZES[name]
             parameters = [*args[: size or 0], *(value for key, value in kwargs.items() if key != "size")]
@@ -44,6 +45,8 @@ def numpy_draws(draws: Draws) -> Iterator[None]:
             begun = draws.begin(drawn.shape[0])
             if begun is None:
                 return drawn
+            if begun and state is not None:
+                np.random.set_state(state)
             for row, place in enumerate(begun):
                 stream = np.random.RandomState(zlib.crc32(place.encode()))
                 drawn[row] = getattr(stream, name)(*_one_row(args, size), **_one_row_by_name(kwargs))[0]

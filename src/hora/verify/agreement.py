@@ -54,11 +54,13 @@ def same_noise(reference: Run, free: Run) -> Finding | None:
         for rank in range(free.workers)
     ]
     counted: dict[tuple[str, int], list[tuple[bool, int]]] = defaultdict(list)
-    for key in sorted(own[0].keys() & own[-1].keys()):
+    for key in sorted(set().union(*own)):
         loader, number, index, draw, row = key
         batch = training.get((loader, number), ())[index : index + 1]
-        if (loader, draw, row) in rows and batch and len(batch[0]) >= 2 * free.workers:
-            alike = any(other.get(key) == own[0][key] for other in own[1:])
+        digests = [drawn[key] for drawn in own if key in drawn]
+        if len(digests) > 1 and (loader, draw, row) in rows and batch and len(batch[0]) >= 2 * free.workers:
+            # Slices that differ by a sample take the states of their workers apart, but not of all.
+            alike = len(set(digests)) < len(digests)
             counted[loader, draw].append((alike, row * (len(batch[0]) // free.workers)))
     for (loader, draw), found in sorted(counted.items()):
         same = [count for _, count in takewhile(lambda batch: batch[0], found)]

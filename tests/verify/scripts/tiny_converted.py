@@ -25,7 +25,7 @@ for epoch in range(3):
         loss = nn.functional.mse_loss(model(x), y)
         (loss * loader.weight).backward()
         optimizer.step()
-        total += loss.item() * len(x)
+        total += loss.item() * len(x) * bool(loader.weight)
     total = hvd.allreduce(total, op=hvd.Sum)
     if hvd.rank() == 0:
         print(f"epoch {epoch}: loss {total / len(loader.dataset):.5f}")

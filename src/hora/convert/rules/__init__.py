@@ -83,7 +83,7 @@ MENDING = cast(
         (hr601,),
         (hr603,),
         (hr602,),
-        (hr403, hr606),
+        (hr403, hr501, hr606),
     ),
 )
 """Rules that mend what they find, in stages: those of one stage do not depend on each other, but on the stage before.
@@ -91,7 +91,7 @@ MENDING = cast(
 The last speak of what is left when nothing more can be mended.
 """
 
-NOTING = cast("tuple[Rule, ...]", (hr208, hr310, hr501))
+NOTING = cast("tuple[Rule, ...]", (hr208, hr310))
 """Rules that only say what the reader should know."""
 
 RULES = tuple(sorted({*GATES, *REFUSING, *chain(*MENDING), *NOTING}, key=lambda rule: rule.CODE))

@@ -10,7 +10,7 @@ from hora.convert.facts import Call
 from hora.convert.finding import Finding
 from hora.convert.program import Program
 from hora.convert.runtime import NAME
-from hora.convert.seeds import seeded, streams, together, together_in
+from hora.convert.seeds import seeded, streams, together, together_again
 from hora.convert.spread import Kind, Spread
 from hora.convert.unordered import unordered
 from hora.convert.values import Instance, Loader
@@ -50,7 +50,8 @@ def _again(program: Program, node: ast.AST) -> list[Edit] | None:
     """
     drawn = streams(program, node)
     stream = next(iter(drawn)) if len(drawn) == 1 else None
-    if stream is None or stream == "torch" or any(stream in streams(program, one) for one, _ in program.facts.noise):
+    noisy = (one for (one, _), place in program.facts.noise.items() if place.loops)
+    if stream is None or any(stream in streams(program, one) for one in noisy):
         return None
     loops = {loop for draw in program.training_draws for loop in draw.place.loops[:-1]}
     calls = [call for call in program.calls_by_node.get(node, ()) if loops.intersection(call.place.loops)]
@@ -60,7 +61,7 @@ def _again(program: Program, node: ast.AST) -> list[Edit] | None:
         return None
     edits: list[Edit] = []
     for statement in sorted(starts, key=lambda one: one.lineno):
-        line, needed = together_in(program, program.home(statement), stream)
+        line, needed = together_again(program, program.home(statement), stream)
         block = program.block(statement)
         before = block[block.index(statement) - 1 : block.index(statement)]
         if not before or ast.unparse(before[0]) != line:
@@ -110,7 +111,7 @@ def _one_seed(program: Program, node: ast.AST) -> list[Edit] | None:
     """Seed the stream that a call draws from as on worker 0; None where that does not help it."""
     drawn = streams(program, node)
     stream = next(iter(drawn)) if len(drawn) == 1 else None
-    if stream is None or seeded(program, stream, apart=False):
+    if stream is None or any(seeded(program, stream, apart=apart) for apart in (False, True)):
         return None
     start = next((call.node for call in program.calls_of(f"{NAME}.init") if program.own(call.node)), None)
     if start is None:

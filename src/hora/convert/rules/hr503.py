@@ -5,17 +5,18 @@ from __future__ import annotations
 import ast
 
 from hora.convert import noise, partners
-from hora.convert.edits import insert_before, surround
+from hora.convert.edits import surround
 from hora.convert.finding import Finding
 from hora.convert.losses import refusals
 from hora.convert.metrics import inside_evaluation
 from hora.convert.networks import is_module
 from hora.convert.program import Program
-from hora.convert.seeds import apart, seeded, streams
+from hora.convert.seeds import may_part, part, seeded, streams
 from hora.convert.values import Instance
 
 CODE = "HR503"
 TITLE = "noise drawn for a batch is sliced, not repeated"
+_ALIKE = "the seed makes all workers draw the same noise for their slices"
 WHY = "Seeded alike, N workers draw the same noise N times, and the global batch has 1/N of the noise it should."
 
 
@@ -39,15 +40,17 @@ def detect(program: Program) -> list[Finding]:
         if stream is not None and seeded(program, stream, apart=True):
             continue
         loop = place.loops[0][0]
-        if _in_network(program, node):
+        may = stream is not None and may_part(program, loop)
+        if _in_network(program, node) and not (may and program.parting):
             message = "seeded alike, the workers draw the same noise for their slices: right on average"
             findings.append(program.finding(CODE, node, message, ()))
-        elif stream is None or not isinstance(loop, ast.stmt) or _seeds_within(program, loop):
-            message = "the seed makes all workers draw the same noise for their slices"
-            findings.append(program.finding(CODE, node, message, None))
+        elif stream is None or not isinstance(loop, ast.stmt) or not may:
+            findings.append(program.finding(CODE, node, _ALIKE, None))
         else:
             together.setdefault((loop, stream), node)
-    findings += [_apart(program, loop, stream, node) for (loop, stream), node in together.items()]
+    findings += [
+        program.finding(CODE, node, _ALIKE, part(program, loop, stream)) for (loop, stream), node in together.items()
+    ]
     return list(dict.fromkeys(findings))
 
 
@@ -68,23 +71,6 @@ def _one_draw(program: Program, finding: Finding) -> Finding:
 def _evaluates(program: Program, node: ast.Call) -> bool:
     """Whether a call is made where not every worker comes by as often."""
     return any(inside_evaluation(program, call.place) for call in program.calls_by_node[node])
-
-
-def _apart(program: Program, loop: ast.stmt, stream: str, node: ast.AST) -> Finding:
-    """Give each worker but worker 0 another seed before a loop."""
-    line, imports = apart(program, program.home(loop), stream)
-    lines = [f"if {program.runtime}.rank() > 0:", f"{program.home(loop).indent}{line}"]
-    edits = [*imports, insert_before(program.home(loop), loop, lines)]
-    return program.finding(CODE, node, "the seed makes all workers draw the same noise for their slices", edits)
-
-
-def _seeds_within(program: Program, loop: ast.stmt) -> bool:
-    """Whether a loop seeds anew on its way."""
-    return any(
-        loop in {one for one, _ in call.place.loops}
-        for node in program.facts.seeded
-        for call in program.calls_by_node.get(node, ())
-    )
 
 
 def _in_network(program: Program, node: ast.AST) -> bool:
