@@ -51,6 +51,13 @@ def test_each_edit_is_told_with_the_text_that_stands_there_in_the_end() -> None:
     assert [edit.line for edit in conversion.edits if edit.code == "HR202"] == [44]
 
 
+@pytest.mark.parametrize("target", TARGETS)
+def test_batches_that_are_put_together_whole_are_refused(target: str) -> None:
+    (refusal, *_) = convert(ROOT.parent / "fixtures" / "HR304" / "padded.in.py", to=target).refusals
+    assert (refusal.code, refusal.line) == ("HR304", 29)
+    assert refusal.message.startswith("the samples of the whole batch are put together, and padded, on each worker")
+
+
 def test_a_target_that_is_none_is_named(tmp_path: Path) -> None:
     with pytest.raises(HoraError, match="--to mpi: there is no such target"):
         convert(ROOT / "closure.in.py", to="mpi")

@@ -6,11 +6,11 @@ import ast
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hora.convert import assumptions, calls, choices, gradients, listings, networks, samples, shapes, tensors
+from hora.convert import assumptions, calls, choices, gradients, listings, networks, samples, sequences, shapes, tensors
 from hora.convert.arguments import literal
 from hora.convert.facts import KEPT, STORED
 from hora.convert.memory import ANY, either
-from hora.convert.spread import ALIKE, ENTRIES, Kind, Spread, mixed, varied
+from hora.convert.spread import ALIKE, ENTRIES, Kind, Spread, field, mixed, varied
 from hora.convert.spread import join as join_spreads
 from hora.convert.values import (
     NUMBER,
@@ -29,6 +29,7 @@ from hora.convert.values import (
     Named,
     Optimizer,
     Package,
+    Packed,
     Parameters,
     Place,
     Positions,
@@ -50,6 +51,10 @@ if TYPE_CHECKING:
     from hora.convert.walk import Walk
 
 GROUPS = "param_groups"
+
+_PLAIN = (Batch, Shape, Constant, Place, Positions, Shuffled, Distribution, Packed, Start, Rank)
+_PACKED: dict[int | None, str] = {0: "data", 1: "batch_sizes", 2: "sorted_indices", 3: "unsorted_indices"}
+"""The parts of a packed sequence, by their places."""
 
 
 def tinted(value: Value, spread: Spread) -> Value:
@@ -73,7 +78,9 @@ def elements(walk: Walk, value: Value, node: ast.AST) -> tuple[Value, frozenset[
     if loaders and len(loaders) == len(value.things):
         batches = [walk.batch(loader) for loader in loaders]
         if all(batch.spread.kind is Kind.ROWS for batch in batches):
-            return Value(Spread(Kind.ROWS, frozenset(loaders), 0), frozenset({Batch()})), loaders
+            axes = {batch.spread.axis for batch in batches}
+            axis = axes.pop() if len(axes) == 1 else None
+            return Value(Spread(Kind.ROWS, frozenset(loaders), axis), frozenset({Batch()})), loaders
         return either(batches), loaders
     found: list[Value] = []
     for thing in ordered(value.things):
@@ -98,7 +105,7 @@ def _elements_of(walk: Walk, thing: Thing, value: Value, node: ast.AST) -> tuple
     if isinstance(thing, Parameters):
         return Value(things=frozenset({thing})), frozenset()
     if isinstance(thing, Batch):
-        return tensor(replace(value.spread, axis=0 if value.spread.kind is Kind.ROWS else None)), frozenset()
+        return tensor(field(value.spread)), frozenset()
     if isinstance(thing, Method) and thing.name == GROUPS:
         return of(thing), frozenset()
     if isinstance(thing, Instance):
@@ -120,7 +127,9 @@ def item(walk: Walk, value: Value, index: int, count: int, node: ast.AST) -> Val
         if isinstance(thing, Box):
             found.append(walk.state.element(thing, f"[{index}]"))
         elif isinstance(thing, Batch):
-            found.append(tensor(replace(value.spread, axis=0 if value.spread.kind is Kind.ROWS else None)))
+            found.append(tensor(field(value.spread)))
+        elif isinstance(thing, Packed):
+            found.append(sequences.attribute(value, _PACKED.get(index, "entry"), node))
         elif isinstance(thing, Shape):
             found.append(size(value, thing, index, node))
         elif not isinstance(thing, Constant):
@@ -149,7 +158,7 @@ def attribute(walk: Walk, receiver: Value, name: str, node: ast.AST) -> Value:
 
 def is_plain(thing: Thing) -> bool:
     """Whether a thing's attributes are those of tensors and numbers."""
-    return isinstance(thing, Batch | Shape | Constant | Place | Positions | Shuffled | Distribution | Start | Rank)
+    return isinstance(thing, _PLAIN)
 
 
 def _attribute_of(walk: Walk, thing: Thing, name: str, node: ast.AST) -> Value:
@@ -298,7 +307,9 @@ def subscript(walk: Walk, node: ast.Subscript) -> Value:
                 _attribute_of(walk, thing, place, node) if isinstance(place, str) else choices.of_module(walk, thing)
             )
         elif isinstance(thing, Batch):
-            found.append(tensor(replace(receiver.spread, axis=0 if receiver.spread.kind is Kind.ROWS else None)))
+            found.append(tensor(field(receiver.spread)))
+        elif isinstance(thing, Packed):
+            found.append(sequences.attribute(receiver, _PACKED.get(position, "entry"), node))
         elif isinstance(thing, Shape):
             part = sizes(receiver, thing, node.slice, node) if isinstance(node.slice, ast.Slice) else None
             found.append(part or size(receiver, thing, position, node))

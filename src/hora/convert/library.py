@@ -17,6 +17,7 @@ from hora.convert import (
     python,
     randomness,
     runtime,
+    sequences,
     shapes,
     tensors,
 )
@@ -91,6 +92,8 @@ def call(walk: Walk, name: str, arguments: Arguments) -> Value:
         return drawn
     if name.startswith(distributions.NAME) and (last[:1].isupper() or last == "kl_divergence"):
         return distributions.call(walk, name, arguments)
+    if name.startswith(sequences.NAME) and (sequence := sequences.call(walk, name, arguments)) is not None:
+        return sequence
     if name.startswith("torch.nn.functional."):
         return _functional(walk, last, arguments)
     if name.startswith(("torch.nn.init.", "torch.nn.utils.clip_grad")):

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from hora.convert import calls, children, names, written
+from hora.convert import calls, children, names, sequences, written
 from hora.convert.along import meeting
 from hora.convert.arguments import Arguments, literal
 from hora.convert.memory import ANY
@@ -21,6 +21,7 @@ from hora.convert.values import (
     Function,
     Instance,
     Module,
+    Packed,
     Parameters,
     Thing,
     Value,
@@ -143,6 +144,8 @@ def forward(walk: Walk, module: Thing, arguments: Arguments) -> Value:
     if maker in names.RECURRENT:
         if spread.kind in ENTRIES and len(arguments.values) > 1 and _whole(walk, arguments.values[1]):
             spread = mixed("HR207", "a hidden state for the whole batch meets a slice of it", arguments.node, spread)
+        if arguments.values and Packed() in arguments.values[0].things:
+            return sequences.through(Value(spread), both=maker.endswith("LSTM"))
         # Of the sequences the axis of the samples is the second one, too, where they do not come first.
         known = spread.kind in ENTRIES and spread.axis == (0 if _batch_first(module) else 1)
         output = tensor(spread if known or not spread.local else replace(spread, axis=None))
@@ -155,7 +158,7 @@ def forward(walk: Walk, module: Thing, arguments: Arguments) -> Value:
         return tensor(mixed("HR301", "a loss with parameters of its own is not followed", arguments.node, spread))
     if maker.startswith("torch.nn.") or not spread.local:
         return tensor(spread)
-    return Value(spread, frozenset({Batch()}))
+    return Value(replace(spread, axis=0 if spread.kind is Kind.ROWS else None), frozenset({Batch()}))
 
 
 def _batch_first(module: Thing) -> bool:

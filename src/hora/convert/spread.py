@@ -181,6 +181,11 @@ def own(code: str, message: str, node: ast.AST) -> Spread:
     return Spread(Kind.OWN, why=Reason(code, message, node))
 
 
+def field(batch: Spread) -> Spread:
+    """Give the spread of a part of a batch."""
+    return batch if batch.kind is Kind.ROWS else replace(batch, axis=None)
+
+
 def join(left: Spread, right: Spread) -> Spread:
     """Give the spread of a value that is one or the other, depending on the path taken."""
     left, right = _constants(left, right)

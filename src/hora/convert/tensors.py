@@ -6,10 +6,10 @@ import ast
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hora.convert import calls, distributions, expressions, listings, shapes, written
+from hora.convert import calls, distributions, expressions, listings, sequences, shapes, written
 from hora.convert.along import picked
 from hora.convert.arguments import Arguments, literal
-from hora.convert.spread import ALIKE, ENTRIES, ZERO, Kind, Spread, add, mixed, nonlinear, shown, text, varied
+from hora.convert.spread import ALIKE, ENTRIES, ZERO, Kind, Spread, add, field, mixed, nonlinear, shown, text, varied
 from hora.convert.spread import join as join_spreads
 from hora.convert.values import (
     NUMBER,
@@ -17,6 +17,7 @@ from hora.convert.values import (
     Constant,
     Distribution,
     Loader,
+    Packed,
     Positions,
     Shape,
     Shuffled,
@@ -73,10 +74,11 @@ DRAWN = frozenset(
 
 def attribute(receiver: Value, name: str, node: ast.AST) -> Value:
     """Give an attribute of a tensor."""
+    if Packed() in receiver.things:
+        return sequences.attribute(receiver, name, node)
     spread = receiver.spread
     if name == "shape" and spread.kind in ENTRIES:
-        batch = any(isinstance(thing, Batch) for thing in receiver.things)
-        return Value(spread, frozenset({Shape(0 if batch else spread.axis)}), number=True)
+        return Value(spread, frozenset({Shape(spread.axis)}), number=True)
     if name == "shape":
         return tensor(spread if spread.kind in (Kind.EACH, Kind.MIXED) else ALIKE, number=True)
     if name in SETTINGS:
@@ -88,7 +90,7 @@ def attribute(receiver: Value, name: str, node: ast.AST) -> Value:
     if name == "data":
         return Value(spread, receiver.things, number=True)
     if any(isinstance(thing, Batch) for thing in receiver.things):
-        return tensor(replace(spread, axis=0 if spread.kind is Kind.ROWS else None))
+        return tensor(field(spread))
     return tensor(spread, number=receiver.number)
 
 
@@ -107,10 +109,10 @@ def method(walk: Walk, arguments: Arguments, receiver: Value, name: str) -> Valu
     if any(isinstance(thing, Constant) and thing.type == "str" for thing in receiver.things):
         return tensor(text(_together(walk, arguments), node))
     if batch and name in ("items", "values", "keys", "get", "pop"):
-        field = tensor(replace(receiver.spread, axis=0 if receiver.spread.kind is Kind.ROWS else None))
+        part = tensor(field(receiver.spread))
         if name in ("get", "pop"):
-            return field
-        element = Value(items=(NUMBER, field)) if name == "items" else field if name == "values" else NUMBER
+            return part
+        element = Value(items=(NUMBER, part)) if name == "items" else part if name == "values" else NUMBER
         return of(Stream(node, walk.context, element))
     if (
         not receiver.spread.local
@@ -121,7 +123,7 @@ def method(walk: Walk, arguments: Arguments, receiver: Value, name: str) -> Valu
     result = operation(walk, name, (receiver, *arguments.values), arguments)
     if name in KEEP and name != "requires_grad_":
         result = replace(result, written=receiver.written)
-    if (batch or receiver.things & {Positions(), Shuffled()}) and name in KEEP:
+    if (batch or receiver.things & {Positions(), Shuffled(), Packed()}) and name in KEEP:
         result = replace(result, things=receiver.things)
     if Positions() in receiver.things and name in _RESHAPES:
         result = replace(receiver, items=None)

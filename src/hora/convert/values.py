@@ -226,6 +226,11 @@ class Shuffled(Thing):
 
 
 @dataclass(frozen=True, eq=False)
+class Packed(Thing):
+    """A packed sequence: the entries of all samples laid end to end, which spread as its value does."""
+
+
+@dataclass(frozen=True, eq=False)
 class Distribution(Thing):
     """A distribution of torch.distributions, which spreads as its parameters do."""
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
-from hora.convert import access, assumptions, expressions, networks, samples, statements
+from hora.convert import access, assumptions, expressions, networks, padding, samples, statements
 from hora.convert.arguments import literal
 from hora.convert.facts import Backward, Call, Draw, Escape, Event, Facts, Place
 from hora.convert.memory import State
@@ -361,7 +361,8 @@ class Walk:
         if loader in self.whole:
             spread = own("HR403", "each worker works it out for itself", loader.site)
         else:
-            spread = Spread(Kind.ROWS, frozenset({loader}), 0)
+            axis = padding.axis(self.state.trace.look(self.facts.given, plain(loader)))
+            spread = Spread(Kind.ROWS, frozenset({loader}), axis)
         return Value(spread=spread, things=frozenset({Batch()}))
 
     def given_size(self, size: Value | None) -> None:

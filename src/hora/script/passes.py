@@ -26,6 +26,7 @@ from hora.script.latent import Batch
 from hora.script.precision import in_float64
 from hora.script.randomness import seed_everything
 from hora.script.streams import StreamWalk
+from hora.torch.collating import WholeBatch
 from hora.torch.shares import slice_of
 from hora.torch.slices import DealtBatchSampler
 
@@ -111,7 +112,9 @@ class Passes:
         if self.knobs.neutralise and loader.num_workers and not isinstance(loader.worker_init_fn, SeededWorker):
             loader.worker_init_fn = SeededWorker(loader.worker_init_fn)
         # The loader keeps its own sampler for whoever asks; only the iterator made here reads through the tap.
-        loader.__dict__["batch_sampler"] = _Tap(fetched, walked)
+        # Of samples that are put together in full the worker is handed a slice.
+        whole = loader.collate_fn if isinstance(loader.collate_fn, WholeBatch) else None
+        loader.__dict__["batch_sampler"] = _Tap(fetched, walked, whole)
         try:
             iterator = original(loader)
         finally:
@@ -219,20 +222,20 @@ class _Planned:
 class _Tap:
     """A batch sampler that notes what it hands on."""
 
-    def __init__(self, source: Iterable[Any], walked: Walked) -> None:
-        self._source, self._walked = source, walked
+    def __init__(self, source: Iterable[Any], walked: Walked, whole: WholeBatch | None) -> None:
+        self._source, self._walked, self._whole = source, walked, whole
 
     def __iter__(self) -> Iterator[Any]:
         # The source is walked at once, as the loader does, and not when the first batch is drawn.
-        return self._noting(iter(self._source), self._walked.handed)
+        return self._noting(iter(self._source))
 
     def __len__(self) -> int:
         return len(self._source)  # type: ignore[arg-type]
 
-    @staticmethod
-    def _noting(batches: Iterator[Any], handed: deque[Samples]) -> Iterator[Any]:
+    def _noting(self, batches: Iterator[Any]) -> Iterator[Any]:
         for batch in batches:
-            handed.append(tuple(map(int, batch)))
+            samples = tuple(map(int, batch))
+            self._walked.handed.append(samples if self._whole is None else tuple(self._whole.cut(samples)))
             yield batch
 
 

@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, IterableDataset, IterDataPipe
 from torch.utils.data.distributed import DistributedSampler
 
 from hora.errors import HoraError
+from hora.torch.collating import WholeBatch
 from hora.torch.exchange import agree
 from hora.torch.gathering import allgather
 from hora.torch.handing import HandsOut
@@ -39,7 +40,9 @@ def dealt_samplers() -> list[DealtBatchSampler]:
     return [sampler for reference in _dealt if (sampler := reference()) is not None]
 
 
-def deal(loader: DataLoader[Sample], *, evaluation: bool = False, scaling: str = "strong") -> DataLoader[Sample]:
+def deal(
+    loader: DataLoader[Sample], *, evaluation: bool = False, scaling: str = "strong", collate: str = "slice"
+) -> DataLoader[Sample]:
     """Return a copy of a loader that hands this worker its part of each of the loader's batches.
 
     The copy keeps the class, the attributes, `batch_size`, `dataset` and `len()`; the loader itself is left alone.
@@ -62,6 +65,10 @@ def deal(loader: DataLoader[Sample], *, evaluation: bool = False, scaling: str =
     scaling
         What the global batch is. ``"strong"``: a batch of the loader, whatever the number of workers. ``"weak"``: as
         many of its batches in a row as there are workers, so that each worker has one; ``len()`` becomes as much less.
+    collate
+        What the loader's `collate_fn` is given. ``"slice"``: the samples of the worker's slice. ``"batch"``: those of
+        the global batch, of which the slice is cut then; what is padded to the longest sample, or sorted, is as on one
+        worker. Each worker loads all samples for it. What cannot be cut is a HoraError at the first batch.
 
     Returns
     -------
@@ -72,7 +79,7 @@ def deal(loader: DataLoader[Sample], *, evaluation: bool = False, scaling: str =
     ------
     HoraError
         The loader cannot be dealt: it makes no batches, it is sharded already, or it is a data pipe, which shards
-        itself; or there is no such scaling.
+        itself; there is no such scaling, or nothing else to collate; or a stream is to be collated by the batch.
     HorovodInternalError
         The workers' loaders differ in length.
     """
@@ -81,6 +88,12 @@ def deal(loader: DataLoader[Sample], *, evaluation: bool = False, scaling: str =
     _refuse(loader)
     if scaling not in ("strong", "weak"):
         raise HoraError(f"hvd.deal(scaling={scaling!r})", "there is no such scaling", 'Name "strong" or "weak"')
+    if collate not in ("slice", "batch"):
+        found = "there is no such thing to collate"
+        raise HoraError(f"hvd.deal(collate={collate!r})", found, 'Name "slice" or "batch"')
+    if collate == "batch" and isinstance(loader.dataset, IterableDataset):
+        found = "a stream, whose samples are cut before they are put together"
+        raise HoraError("hvd.deal(collate='batch')", found, "Leave out collate, and pad to a length of your own")
     if scaling == "weak" and isinstance(loader.dataset, IterableDataset) and loader.drop_last:
         found = "a stream whose last batch is dropped: how many batches in a row are left is known too late"
         raise HoraError("hvd.deal(scaling='weak')", found, "Leave out drop_last, or deal for strong scaling")
@@ -91,6 +104,7 @@ def deal(loader: DataLoader[Sample], *, evaluation: bool = False, scaling: str =
             f"a batch sampler of {_length(loader.batch_sampler)} batches",
             f"{len(generators)} generators",
             f"{scaling} scaling",
+            f"each {collate} collated",
         ],
         "hvd.deal()",
     )
@@ -103,15 +117,17 @@ def deal(loader: DataLoader[Sample], *, evaluation: bool = False, scaling: str =
     batches = dealt.batch_sampler if scaling == "strong" else Joined(dealt.batch_sampler, current().size)
     stream = isinstance(loader.dataset, IterableDataset)
     kind = StreamSampler if stream else DealtBatchSampler
+    rank, size = current().rank, current().size
     full = (loader.batch_size or 0) * (batches.count if isinstance(batches, Joined) else 1)
-    sampler = kind(batches, seeds, evaluation=evaluation, loader=loader, full=full)
+    sampler = kind(batches, seeds, evaluation=evaluation, loader=loader, full=full, whole=collate == "batch")
     object.__setattr__(dealt, "batch_sampler", sampler)
     _dealt.append(weakref.ref(sampler, _dealt.remove))
     dealt._iterator = None
     # Batches are paired with their weights by their order.
     dealt.in_order = True
+    if collate == "batch":
+        dealt.collate_fn = WholeBatch(dealt.collate_fn, rank, size, full)
     if stream:
-        rank, size = current().rank, current().size
         dealt.collate_fn = Slicing(dealt.collate_fn, rank, size, evaluation=evaluation, full=full)
         dealt.generator = torch.Generator()
     elif dealt.generator is None:

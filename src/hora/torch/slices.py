@@ -47,6 +47,8 @@ class DealtBatchSampler:
         The script's loader, whose generators belong to the position.
     full
         How many samples a full global batch has; 0 where that is not known.
+    whole
+        Whether the samples of the whole batch are handed out, of which the slice is cut where they are put together.
 
     Attributes
     ----------
@@ -54,17 +56,24 @@ class DealtBatchSampler:
         The script's batch sampler. An observer may put another source of global batches here.
     evaluation
         As above.
-    full
+    full, whole
         As above.
     epoch
         Which epoch the walk is in, counted from 1; it selects the stream's random numbers.
     """
 
     def __init__(
-        self, batches: Iterable[Any], seeds: Sequence[int], *, evaluation: bool, loader: DataLoader[Any], full: int = 0
+        self,
+        batches: Iterable[Any],
+        seeds: Sequence[int],
+        *,
+        evaluation: bool,
+        loader: DataLoader[Any],
+        full: int = 0,
+        whole: bool = False,
     ) -> None:
         self.batches = batches
-        self.full = full
+        self.full, self.whole = full, whole
         self.epoch = 0
         self.walk: Walk | None = None
         self._seeds = seeds
@@ -113,7 +122,7 @@ class DealtBatchSampler:
         if not self._pinned:
             self._begin()
         stream = Stream(self._seeds, self.epoch)
-        self.walk = Walk(self.batches, stream, self._skip, evaluation=self.evaluation, full=self.full)
+        self.walk = Walk(self.batches, stream, self._skip, evaluation=self.evaluation, full=self.full, whole=self.whole)
         return self.walk
 
     @contextmanager
@@ -130,10 +139,12 @@ class DealtBatchSampler:
 class Walk:
     """One pass over the global batches; remembers this worker's shares of those that it handed out."""
 
-    def __init__(self, batches: Iterable[Any], stream: Stream, skip: int, *, evaluation: bool, full: int) -> None:
+    def __init__(
+        self, batches: Iterable[Any], stream: Stream, skip: int, *, evaluation: bool, full: int, whole: bool
+    ) -> None:
         self.shares: deque[Share] = deque()
         self._stream = stream
-        self._evaluation, self._full = evaluation, full
+        self._evaluation, self._full, self._whole = evaluation, full, whole
         self._rank, self._size = current().rank, current().size
         with stream.drawing():
             self._batches = iter(batches)
@@ -154,4 +165,4 @@ class Walk:
             share = share_of(part, total, self._size)
             if share.samples or not total or not self._evaluation:
                 self.shares.append(share)
-                return batch[part if share.weight else slice(None)]
+                return batch[part if share.weight and not self._whole else slice(None)]

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import ast
 
+from hora.convert import padding
 from hora.convert.counts import criterion_of, mended
+from hora.convert.edits import argument
 from hora.convert.finding import Finding
 from hora.convert.losses import broken
 from hora.convert.program import Program
-from hora.convert.values import Function
+from hora.convert.runtime import NAME
+from hora.convert.streams import over_streams
+from hora.convert.unpacking import shortened
+from hora.convert.values import Loader, plain
 
 CODE = "HR304"
 TITLE = "a mean over a count that differs by worker uses the global count"
 WHY = "The mean of two means over 3 and 97 entries weighs the 3 as much as the 97."
-
-_PADS = ("pad", "max")
 
 
 def detect(program: Program) -> list[Finding]:
@@ -28,29 +31,35 @@ def detect(program: Program) -> list[Finding]:
         # One criterion is mended at all its calls together.
         key = criterion_of(program, node) or node
         found.setdefault(key, program.finding(CODE, node, message, mended(program, node)))
-    return [*found.values(), *_padded(program)]
+    return [*found.values(), *_padded(program), *_unpacked(program)]
 
 
 def _padded(program: Program) -> list[Finding]:
-    """Find training loaders whose batches are padded to the longest sample."""
+    """Find dealt loaders whose samples are padded to the longest of them."""
+    message = "the samples may be padded to the longest of a worker's slice, which differs from that of the batch"
     findings = []
-    for loader in sorted(program.training_loaders, key=program.number):
-        arguments = program.facts.given[loader]
-        collate = arguments.get(-1, "collate_fn")
-        functions = [thing for thing in collate.things if isinstance(thing, Function)] if collate is not None else []
-        if collate is None or (functions and not any(_pads(function.node) for function in functions)):
+    for loader in sorted(program.facts.loaders, key=program.number):
+        if not padding.pads(program.facts.given[loader]) or over_streams(program, loader):
             continue
-        if not functions and all(getattr(thing, "value", "") is None for thing in collate.things) and collate.things:
-            continue
-        node = next(
-            (keyword.value for keyword in arguments.node.keywords if keyword.arg == "collate_fn"), arguments.node
-        )
-        message = "the samples may be padded to the longest of a worker's slice, which differs from that of the batch"
-        findings.append(program.finding(CODE, node, message, None))
+        deals = [
+            call
+            for call in program.calls_of(f"{NAME}.deal")
+            if any(isinstance(thing, Loader) and plain(thing) == loader for thing in call.result.things)
+        ]
+        if deals:
+            edits = [
+                argument(program.home(call.node), call.node, 'collate="batch"')
+                for call in deals
+                if "collate" not in {name for name, _ in call.keywords}
+            ]
+            if edits:
+                findings.append(program.finding(CODE, deals[0].node, message, edits))
+        elif loader in program.training_loaders:
+            findings.append(program.finding(CODE, loader.site, message, None))
     return findings
 
 
-def _pads(function: ast.AST) -> bool:
-    """Whether a function that puts samples together may pad them."""
-    names = {getattr(node, "attr", getattr(node, "id", "")) for node in ast.walk(function)}
-    return any(part in name for name in names for part in _PADS)
+def _unpacked(program: Program) -> list[Finding]:
+    """Find packed sequences that are unpacked to the longest of a worker's slice."""
+    message = "it is padded to the longest of a worker's slice, which differs from that of the batch"
+    return [program.finding(CODE, node, message, edits) for node, edits in shortened(program).items()]

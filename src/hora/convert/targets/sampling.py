@@ -38,6 +38,10 @@ def detect(program: Program, words: Words, needs: Needs) -> list[Finding]:
             streamed = "a stream has no order that a DistributedSampler could deal: convert to hora"
             findings.append(program.finding("HR204", node, streamed, None))
             continue
+        if any("collate" in {name for name, _ in call.keywords} for call in program.calls_by_node[node]):
+            padded = "the samples of the whole batch are put together, and padded, on each worker: convert to hora"
+            findings += [program.finding("HR304", one.site, padded, None) for one in loaders]
+            continue
         if any(_unnamed(one.site) or _shared(program, one) for one in loaders):
             path = program.home(node).path
             needs.functions[path].add("share")
