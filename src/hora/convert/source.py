@@ -116,7 +116,7 @@ class Source:
         """The number of the line that an offset is on."""
         return bisect.bisect_right(self.starts, offset)
 
-    def span(self, node: ast.expr | ast.stmt | ast.keyword) -> tuple[int, int]:
+    def span(self, node: ast.expr | ast.stmt | ast.keyword | ast.arg) -> tuple[int, int]:
         """Where a node's text starts and ends."""
         assert node.end_lineno is not None
         assert node.end_col_offset is not None

@@ -382,7 +382,7 @@ def product(left: Value, right: Value, node: ast.AST) -> Spread:
     if one.kind is other.kind is Kind.ROWS and (one.axis, other.axis) == (1, 0) and _turns(node):
         # Of two matrices, the first of them turned, the product adds up over the samples.
         return Spread(Kind.SUM, one.loaders | other.loaders)
-    if other.axis == 0 and _cut_by_hand(other):
+    if other.axis == 0 and one.kind not in ENTRIES and _cut_by_hand(other):
         return mixed("HR305", "a matrix product may add up over the samples", node, one, other)
     met = one.axis is not None and other.axis is not None and one.axis != other.axis
     if one.kind in ENTRIES and other.kind in ENTRIES and met:

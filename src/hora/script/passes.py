@@ -150,8 +150,10 @@ class Passes:
             self._training_batches += 1
         self._last_loaded = walked.name
         own = walked.handed.popleft()
-        self.batch = Batch(self.knobs.seed, walked.name, walked.number, index, own, walked.planned[index])
-        if self.knobs.neutralise and not walked.numbers:
+        if not walked.numbers:
+            # The original hands out no such batch: what it draws for its samples belongs to none.
+            self.batch = Batch(self.knobs.seed, walked.name, walked.number, index, own, walked.planned[index])
+        if self.knobs.neutralise and self.batch is not None:
             # What a step draws for its global batch is then alike in every run, whatever its loaders drew before.
             seed_everything(zlib.crc32(self.batch.name.encode()))
         self.emit(BatchLoaded(walked.name, walked.number, index, own))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 
-from hora.convert.edits import Edit, insert_after, insert_before, replace
+from hora.convert.edits import Edit, argument, insert_after, insert_before, parameter, replace, surround
 from hora.convert.facts import Backward
 from hora.convert.finding import Finding
 from hora.convert.imports import added, binds_torch, of_torch
@@ -13,6 +13,7 @@ from hora.convert.networks import is_module
 from hora.convert.program import Program, names_in
 from hora.convert.rules.chunks import Chunks, chunked
 from hora.convert.rules.columns import Columns, columns
+from hora.convert.rules.drawn import Drawn, drawn, sender
 from hora.convert.rules.hr201 import scaling
 from hora.convert.values import Criterion, Foreign, Instance, Module, Named, Value
 
@@ -67,6 +68,9 @@ def _sliced(program: Program, backward: Backward, loop: ast.For | ast.While) -> 
     walked = columns(program, loop, _region(program, loop))
     if walked is not None:
         return None if _dealt_already(program) or program.weak else _dealt_columns(program, walked)
+    places = drawn(program, backward, _outermost(program, loop))
+    if places is not None:
+        return None if _dealt_already(program) else _dealt_draws(program, _outermost(program, loop), places)
     if _time_first(program):
         return None
     chunks = chunked(program, loop)
@@ -105,6 +109,20 @@ def _dealt_columns(program: Program, walked: Columns) -> list[Edit]:
     edits = _dealt(program, anchor, name, count, count, [f"{own} = next(iter({name}))", f"{mine} = {picked}"])
     edits += [replace(program.home(node), node, mine) for node in walked.reads]
     return edits + [replace(program.home(node), node, f"{mine}.size({walked.axis})") for node in walked.sizes]
+
+
+def _dealt_draws(program: Program, outer: ast.stmt, places: Drawn) -> list[Edit]:
+    """Let worker 0 draw the places of a batch's samples for all, each of which takes its own."""
+    own, batches = program.fresh("own", "mine"), program.fresh("batches", "dealt")
+    size = program.home(outer).segment(places.size)
+    edits = _dealt(program, outer, batches, size, size, [f"{own} = next(iter({batches}))"])
+    for place in places.places:
+        before, after = f"{program.runtime}.{sender(program, place)}(", f", root_rank=0)[{own}]"
+        edits += surround(program.home(place), place, before, after)
+    if places.function is not None:
+        edits.append(parameter(program.home(places.function), places.function, own))
+        edits += [argument(program.home(call), call, f"{own}={own}") for call in places.calls]
+    return edits
 
 
 def _dealt_chunks(program: Program, loop: ast.For | ast.While, chunks: Chunks) -> list[Edit] | None:

@@ -24,7 +24,7 @@ def detect(program: Program) -> list[Finding]:
         return []
     if not any(_drops(call) for call in program.all_calls):
         return []
-    loop = next((draw.place.loops[0][0] for draw in program.training_draws), None)
+    loop = next((backward.place.loops[0][0] for backward in program.backwards if backward.place.loops), None)
     message = "seeded alike, the workers drop the same entries of their slices: right on average, not sample by sample"
     if program.parting and isinstance(loop, ast.stmt) and may_part(program, loop):
         return [program.finding(CODE, loop, message.partition(":")[0], part(program, loop, "torch"))]
