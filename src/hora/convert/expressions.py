@@ -203,7 +203,7 @@ def _compare(walk: Walk, node: ast.Compare) -> Value:
             )
         if isinstance(node.ops[0], ast.Is | ast.IsNot):
             return UNKNOWN
-    return tensor(_decided(walk, sides, values, node), number=all(value.number for value in values))
+    return tensor(_decided(walk, sides, values, node), number=True)
 
 
 def _known(op: ast.cmpop, left: Value, right: Value) -> bool | None:

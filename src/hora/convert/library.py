@@ -299,7 +299,7 @@ def _joined(walk: Walk, name: str, arguments: Arguments) -> Value:
             spread = mixed(
                 "HR305", f"{name}() puts samples beside values that all workers have", arguments.node, spread
             )
-    return tensor(spread)
+    return tensor(spread, number=bool(parts) and all(part.number for part in parts))
 
 
 def _joining(walk: Walk, given: Value, arguments: Arguments) -> tuple[Value, ...]:

@@ -8,7 +8,11 @@ from itertools import combinations
 
 from hora.convert.metrics import loaders_of
 from hora.convert.program import Program
+from hora.convert.spread import Kind
 from hora.convert.values import Class, Function, Instance, Loader, Thing, plain
+
+_REDUCED = frozenset({Kind.MEAN, Kind.MEANS, Kind.SUM, Kind.TOTAL, Kind.COUNT, Kind.SHARE, Kind.WEIGHT})
+"""What is left of a batch's samples has no entries that could meet others."""
 
 
 def together(program: Program, loaders: Iterable[Loader]) -> bool:
@@ -42,7 +46,11 @@ def _pairs(program: Program) -> set[frozenset[Thing]]:
         for context, value in values.items():
             if len(loaders_of(value.spread)) > 1:
                 parts = [program.value(part, context) for part in _parts(node)]
-                alone = {frozenset(map(plain, loaders_of(part.spread))) for part in parts if part is not None}
+                alone = {
+                    frozenset(map(plain, loaders_of(part.spread)))
+                    for part in parts
+                    if part is not None and part.spread.kind not in _REDUCED
+                }
                 found |= {one | other for one, other in combinations(alone, 2) if len(one) == len(other) == 1}
     return found
 

@@ -9,7 +9,8 @@ import re
 from collections.abc import Iterator, Sequence
 from difflib import SequenceMatcher
 
-_NOISE = 1e-9
+# A few last places of float32, which `.float()` makes also of what a run in float64 counts.
+_NOISE = 5e-7
 # Lines that are aligned from the first that differs on; of more each is held against that in its own place.
 _ALIGNED = 2000
 _NUMBER = re.compile(r"[-+]?(?:\d+\.\d*|\.\d+|\d+)(?:[eE][-+]?\d+)?|\bnan\b|\binf\b")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 
+from hora.convert.arguments import literal
 from hora.convert.edits import Edit
 from hora.convert.facts import Backward
 from hora.convert.finding import Finding
@@ -13,7 +14,7 @@ from hora.convert.naming import loader
 from hora.convert.products import multiplied
 from hora.convert.program import Program
 from hora.convert.spread import Kind
-from hora.convert.values import Loader
+from hora.convert.values import Loader, Value, plain
 
 CODE = "HR206"
 TITLE = "uneven slices keep their weight"
@@ -30,7 +31,25 @@ def detect(program: Program) -> list[Finding]:
         if refusal is not None and refusal[0] == CODE:
             _, message, node = refusal
             found[program.finding(CODE, node, message, _weighed_apart(program, node))] = None
-    return [*found, *(one for ways in program.ways_back for one in _weigh(program, ways))]
+    return [*found, *_again(program), *(one for ways in program.ways_back for one in _weigh(program, ways))]
+
+
+def _again(program: Program) -> list[Finding]:
+    """Refuse batches that are kept and handed out again: the loader has the weight of its last one then."""
+    message = "cycle() hands out its first batches again, whose weight the loader has lost: give it drop_last=True"
+    return [
+        program.finding(CODE, call.node, message, None)
+        for call in program.calls_of("itertools.cycle")
+        for value in call.args[:1]
+        for thing in value.things
+        if isinstance(thing, Loader) and plain(thing) in program.training_loaders
+        if not _all_full(program.facts.given[plain(thing)].get(8, "drop_last"))
+    ]
+
+
+def _all_full(drop_last: Value | None) -> bool:
+    """Whether a loader hands out no batch that is smaller than the others."""
+    return drop_last is not None and literal(drop_last) is True
 
 
 def _weighed_apart(program: Program, node: ast.AST) -> list[Edit] | None:
