@@ -77,6 +77,8 @@ def elements(walk: Walk, value: Value, node: ast.AST) -> tuple[Value, frozenset[
     loaders = frozenset(thing for thing in value.things if isinstance(thing, Loader))
     if loaders and len(loaders) == len(value.things):
         batches = [walk.batch(loader) for loader in loaders]
+        if len(batches) == 1:
+            return batches[0], loaders
         if all(batch.spread.kind is Kind.ROWS for batch in batches):
             axes = {batch.spread.axis for batch in batches}
             axis = axes.pop() if len(axes) == 1 else None

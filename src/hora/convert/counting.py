@@ -17,7 +17,7 @@ def adder(program: Program, node: ast.AST) -> str | None:
     """Give the function that adds up a count of what an operation takes: ``loader.total`` or ``hvd.total``.
 
     The second stands where the loader has no name, or where evaluation comes by as well: it leaves a count as it is
-    where no gradients are recorded.
+    where no gradients are recorded. Where that happens to batches for training, it is ``hvd.loader().total``.
 
     Parameters
     ----------
@@ -33,6 +33,7 @@ def adder(program: Program, node: ast.AST) -> str | None:
     """
     names: set[str | None] = set()
     trained: set[Loader] = set()
+    looked_at, evaluated = False, False
     for context, value in program.facts.values.get(node, {}).items():
         place = program.facts.places.get(program.statement(node), {}).get(context)
         if place is None:
@@ -43,14 +44,18 @@ def adder(program: Program, node: ast.AST) -> str | None:
             return None  # A loader that is not dealt has no such function yet.
         if loaders and loaders <= program.training_loaders and place.control.alike and not place.alone:
             trained |= loaders
+            looked_at = looked_at or _unrecorded(program, node, context)
             names.add(_named(program, value, place))
         elif loaders & program.training_loaders or not _unrecorded(program, node, context):
             return None
         else:
+            evaluated = True
             names.add(None)
     if len(names) == 1 and None not in names:
         return f"{names.pop()}.total"
-    return f"{program.runtime}.total" if _at_hand(program, node, trained) else None
+    if not _at_hand(program, node, trained) or (looked_at and evaluated):
+        return None
+    return f"{program.runtime}.loader().total" if looked_at else f"{program.runtime}.total"
 
 
 def _named(program: Program, value: Value, place: Place) -> str | None:

@@ -256,12 +256,15 @@ def _choice(walk: Walk, node: ast.IfExp) -> Value:
         # What worker 0 alone makes, the others do without.
         with walk.decided(test.spread, True):
             return walk.value(node.body)
-    held, missed = (assumptions.taken(walk, node.test, way) for way in (True, False))
-    with walk.assuming(held):
-        yes = walk.value(node.body)
-    with walk.assuming(missed):
-        no = walk.value(node.orelse)
-    result = yes if known is True else no if known is False else join(yes, no)
+    if known is not None:
+        result = walk.value(node.body if known else node.orelse)
+    else:
+        held, missed = (assumptions.taken(walk, node.test, way) for way in (True, False))
+        with walk.assuming(held):
+            yes = walk.value(node.body)
+        with walk.assuming(missed):
+            no = walk.value(node.orelse)
+        result = join(yes, no)
     if test.spread.alike:
         return result
     if test.spread.kind is Kind.EACH:

@@ -106,6 +106,9 @@ def loss(walk: Walk, wanted: Criterion, arguments: Arguments) -> Value:
     written.compared(walk, arguments)
     parts = tuple(walk.state.deep_spread(value) for value in arguments.values[:4])
     parts = tuple(part for part in parts if part.kind is not Kind.COUNT)
+    if wanted.maker == "ctc_loss" and parts and parts[0].kind is Kind.ROWS and parts[0].axis == 1:
+        # Of what is scored, time comes first; of the rest, the samples.
+        parts = (replace(parts[0], axis=0), *parts[1:])
     spread = nonlinear(parts, node, f"{wanted.maker}()")
     if spread.kind not in ENTRIES:
         return tensor(ALIKE if spread.kind is Kind.ZERO else spread)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Mapping
 from functools import lru_cache
+from typing import TypeAlias
 
 from hora.convert.arguments import Arguments
-from hora.convert.values import Function, Instance, Partial, Value
+from hora.convert.values import UNKNOWN, Frame, Function, Instance, Partial, Thing, Value
+
+Bindings: TypeAlias = Mapping[Thing, Mapping[str, Value]]
 
 _PADS = ("pad", "max", "collator")
 _TURNS = frozenset({"T", "mT", "t", "transpose", "permute", "movedim", "moveaxis", "swapaxes", "swapdims"})
@@ -21,30 +25,47 @@ def given(arguments: Arguments) -> Value | None:
     return collate
 
 
-def pads(arguments: Arguments) -> bool:
-    """Whether a loader's samples may be padded to the longest of those that it puts together."""
+def pads(arguments: Arguments, bindings: Bindings) -> bool:
+    """Whether a loader's samples may be padded to the longest of those that it puts together.
+
+    Parameters
+    ----------
+    arguments
+        What the loader is given.
+    bindings
+        What the names of the script stand for: functions that are called are looked up there.
+    """
     collate = given(arguments)
-    texts = _texts(collate)
+    texts = _texts(collate, bindings)
     return collate is not None and (not texts or any(map(_pads, texts)))
 
 
-def axis(arguments: Arguments | None) -> int | None:
+def axis(arguments: Arguments | None, bindings: Bindings) -> int | None:
     """Give the axis of the batch's tensors that counts the samples; None where it may be another than the first."""
-    texts = _texts(given(arguments)) if arguments is not None else []
+    texts = _texts(given(arguments), bindings) if arguments is not None else []
     return None if any(map(_turned, texts)) else 0
 
 
-def _texts(collate: Value | None) -> list[ast.AST]:
-    """Give what the script has of it: functions, also where some of their arguments are given, and classes."""
-    found: list[ast.AST] = []
-    for thing in collate.things if collate is not None else ():
-        if isinstance(thing, Function):
-            found.append(thing.node)
+def _texts(collate: Value | None, bindings: Bindings) -> list[ast.AST]:
+    """Give what the script has of it: functions and those that they call, and classes."""
+    found: dict[ast.AST, None] = {}
+    left = list(collate.things) if collate is not None else []
+    while left:
+        thing = left.pop()
+        if isinstance(thing, Partial):
+            left += thing.given[0].things
         elif isinstance(thing, Instance):
-            found += [cls.node for cls in thing.cls.lineage]
-        elif isinstance(thing, Partial):
-            found += _texts(thing.given[0])
-    return found
+            found |= dict.fromkeys(cls.node for cls in thing.cls.lineage)
+        elif isinstance(thing, Function) and thing.node not in found:
+            found[thing.node] = None
+            called = {getattr(one.func, "id", "") for one in ast.walk(thing.node) if isinstance(one, ast.Call)}
+            modules = [owner for owner in bindings if isinstance(owner, Frame) and isinstance(owner.node, ast.Module)]
+            for name in sorted(called):
+                for frame in (thing.frame, *modules):
+                    left += [
+                        one for one in bindings.get(frame, {}).get(name, UNKNOWN).things if isinstance(one, Function)
+                    ]
+    return list(found)
 
 
 @lru_cache(maxsize=256)

@@ -23,7 +23,8 @@ def shortened(program: Program) -> dict[ast.Call, list[Edit] | None]:
         loaders = [one for value in call.args[:1] for one in value.spread.loaders if isinstance(one, Loader)]
         if "total_length" in given or len(call.args) > 3 or not loaders or not isinstance(call.node, ast.Call):
             continue
-        if call.node not in found and all(padding.pads(program.facts.given[plain(one)]) for one in loaders):
+        given_to = [program.facts.given[plain(one)] for one in loaders]
+        if call.node not in found and all(padding.pads(one, program.facts.bindings) for one in given_to):
             found[call.node] = _lengthened(program, call.node, names)
         else:
             found.setdefault(call.node, None)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
-from hora.convert import access, assumptions, expressions, networks, padding, samples, statements
+from hora.convert import access, assumptions, expressions, fields, networks, padding, samples, statements
 from hora.convert.arguments import literal
 from hora.convert.facts import Backward, Call, Draw, Escape, Event, Facts, Place
 from hora.convert.memory import State
@@ -358,12 +358,13 @@ class Walk:
 
     def batch(self, loader: Loader) -> Value:
         """Give a batch of a loader."""
+        given = self.state.trace.look(self.facts.given, plain(loader))
         if loader in self.whole:
             spread = own("HR403", "each worker works it out for itself", loader.site)
         else:
-            axis = padding.axis(self.state.trace.look(self.facts.given, plain(loader)))
-            spread = Spread(Kind.ROWS, frozenset({loader}), axis)
-        return Value(spread=spread, things=frozenset({Batch()}))
+            spread = Spread(Kind.ROWS, frozenset({loader}), padding.axis(given, self.facts.bindings))
+        parts = fields.nested(given)
+        return fields.made(parts, spread) if parts is not None else Value(spread, frozenset({Batch()}))
 
     def given_size(self, size: Value | None) -> None:
         """Note what a loader is given as its batch size: a setting, or a number, is one wherever it is read."""

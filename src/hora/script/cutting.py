@@ -91,7 +91,10 @@ def _pieces(
     """What a function of a tensor gives, with the rows of the batch that are in it; None where that cannot be told."""
     if name == "__getitem__":
         key = args[1][0] if isinstance(args[1], tuple) and args[1] else args[1]
-        found = rows if key is None or key is Ellipsis else rows[key]
+        # Of one sample's own entries any are still that sample's.
+        found = rows if key is None or key is Ellipsis or not rows.dim() else _picked(rows, key)
+        if found is None:
+            return None
     elif name in _PIECES or name in _ALONG:
         place = {"split": 2, "chunk": 2, "tensor_split": 2}.get(name, 1)
         if kwargs.get("dim", args[place] if len(args) > place else 0) != 0:
@@ -109,6 +112,14 @@ def _pieces(
     if isinstance(result, torch.Tensor):
         return [(result, found)]
     return list(zip(result, found, strict=True))
+
+
+def _picked(rows: torch.Tensor, key: Any) -> torch.Tensor | None:
+    """Index rows as what they stand for is; None where the index is of more axes than theirs."""
+    try:
+        return rows[key]
+    except (IndexError, TypeError):
+        return None
 
 
 def _tensors(value: Any) -> Iterator[torch.Tensor]:

@@ -23,7 +23,7 @@ MARGIN = 100.0
 # rarely.
 KINK: dict[Precision, float] = {"float64": 0.0, "float32": 1e-3}
 # What passes where the floor cannot be measured, and of what is not a gradient.
-UNPERMUTED: dict[Precision, float] = {"float64": 1e-9, "float32": 1e-3}
+UNPERMUTED: dict[Precision, float] = {"float64": 1e-7, "float32": 1e-3}
 
 
 @dataclass(frozen=True)

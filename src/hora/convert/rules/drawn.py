@@ -29,12 +29,15 @@ class Drawn:
         How many samples the batch has.
     places
         The expressions that draw their places, all of that size.
+    anchor
+        The statement before which is said what each worker takes: the loop, or one before it that draws, too.
     function, calls
         The function that draws them, where it does not see what is said before the loop, and the calls of it there.
     """
 
     size: ast.expr
     places: tuple[ast.expr, ...]
+    anchor: ast.stmt
     function: ast.FunctionDef | None = None
     calls: tuple[ast.Call, ...] = ()
 
@@ -62,8 +65,38 @@ def drawn(program: Program, backward: Backward, outer: ast.stmt) -> Drawn | None
         return None
     size, places = next(iter(found.values())), tuple(sorted(found, key=lambda one: (one.lineno, one.col_offset)))
     if all(_known(program, size, place, outer) for place in places):
-        return Drawn(size, places)
+        anchor = _first(program, places, outer)
+        return Drawn(size, places, anchor) if anchor is not None and not _late(program, size, anchor) else None
     return _handed(program, size, places, outer)
+
+
+def _first(program: Program, nodes: tuple[ast.expr, ...], outer: ast.stmt) -> ast.stmt | None:
+    """Give the first statement beside a loop, or the loop, from which a way leads to one of several expressions.
+
+    None where a way comes from elsewhere.
+    """
+    block = program.block(outer)
+    found = [block.index(outer)]
+    for node in nodes:
+        for call in (one for inner in ast.walk(node) for one in program.calls_by_node.get(inner, ())):
+            chain = {call.node, *call.place.context}
+            led = [at for at, statement in enumerate(block) if chain & set(ast.walk(statement)) and _runs(statement)]
+            if not led:
+                return None
+            found.append(led[0])
+    return block[min(found)]
+
+
+def _runs(statement: ast.stmt) -> bool:
+    """Whether a statement does what stands in it, and not only when it is called."""
+    return not isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+
+
+def _late(program: Program, size: ast.expr, anchor: ast.stmt) -> bool:
+    """Whether a batch's size is set after a statement only."""
+    block = program.block(anchor)
+    names = {one.id for one in ast.walk(size) if isinstance(one, ast.Name)}
+    return any(names & set(_stored(one)) for one in block[block.index(anchor) :] if _runs(one))
 
 
 def sender(program: Program, place: ast.expr) -> str:
@@ -118,7 +151,10 @@ def _handed(program: Program, size: ast.expr, places: tuple[ast.expr, ...], oute
     if not all(one is not None and _known(program, one, call, outer) for one, call in zip(sizes, calls, strict=False)):
         return None
     assert sizes[0] is not None
-    return Drawn(sizes[0], places, function, tuple(dict.fromkeys(calls)))
+    anchor = _first(program, tuple(dict.fromkeys(calls)), outer)
+    if anchor is None or _late(program, sizes[0], anchor):
+        return None
+    return Drawn(sizes[0], places, anchor, function, tuple(dict.fromkeys(calls)))
 
 
 def _argument(function: ast.FunctionDef, call: ast.Call, size: ast.expr) -> ast.expr | None:

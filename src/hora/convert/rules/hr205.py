@@ -70,7 +70,7 @@ def _sliced(program: Program, backward: Backward, loop: ast.For | ast.While) -> 
         return None if _dealt_already(program) or program.weak else _dealt_columns(program, walked)
     places = drawn(program, backward, _outermost(program, loop))
     if places is not None:
-        return None if _dealt_already(program) else _dealt_draws(program, _outermost(program, loop), places)
+        return None if _dealt_already(program) else _dealt_draws(program, places)
     if _time_first(program):
         return None
     chunks = chunked(program, loop)
@@ -111,11 +111,11 @@ def _dealt_columns(program: Program, walked: Columns) -> list[Edit]:
     return edits + [replace(program.home(node), node, f"{mine}.size({walked.axis})") for node in walked.sizes]
 
 
-def _dealt_draws(program: Program, outer: ast.stmt, places: Drawn) -> list[Edit]:
+def _dealt_draws(program: Program, places: Drawn) -> list[Edit]:
     """Let worker 0 draw the places of a batch's samples for all, each of which takes its own."""
     own, batches = program.fresh("own", "mine"), program.fresh("batches", "dealt")
-    size = program.home(outer).segment(places.size)
-    edits = _dealt(program, outer, batches, size, size, [f"{own} = next(iter({batches}))"])
+    size = program.home(places.size).segment(places.size)
+    edits = _dealt(program, places.anchor, batches, size, size, [f"{own} = next(iter({batches}))"])
     for place in places.places:
         before, after = f"{program.runtime}.{sender(program, place)}(", f", root_rank=0)[{own}]"
         edits += surround(program.home(place), place, before, after)

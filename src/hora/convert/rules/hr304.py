@@ -39,7 +39,7 @@ def _padded(program: Program) -> list[Finding]:
     message = "the samples may be padded to the longest of a worker's slice, which differs from that of the batch"
     findings = []
     for loader in sorted(program.facts.loaders, key=program.number):
-        if not padding.pads(program.facts.given[loader]) or over_streams(program, loader):
+        if not padding.pads(program.facts.given[loader], program.facts.bindings) or over_streams(program, loader):
             continue
         deals = [
             call
