@@ -262,14 +262,20 @@ def store_item(walk: Walk, target: ast.Subscript, value: Value, origin: ast.expr
         elif isinstance(thing, Optimizer | Weights):
             continue
     if all(is_plain(thing) for thing in receiver.things) and isinstance(target.value, ast.Name | ast.Attribute):
-        spread = join_spreads(receiver.spread, value.spread)
+        spread, inside = join_spreads(receiver.spread, value.spread), index_spread(walk, index)
         walk.alter(receiver)
-        if receiver.spread.full and value.spread.alike and not index_spread(walk, index).local:
+        if receiver.spread.full and value.spread.alike and not inside.local:
             spread = varied(receiver.spread)
         elif receiver.spread.kind in ENTRIES:
             # Writing to a sample by its place picks it as reading does.
             taken = shapes.subscript(walk, receiver, target, index).spread
             spread = taken if taken.kind is Kind.MIXED else spread
+        elif inside.kind is Kind.OWN and spread.alike:
+            # Where a worker has found a place for itself, what it has put there is its own.
+            spread = inside
+        elif inside.local and spread.alike:
+            message = "entries are written in places that the samples tell"
+            spread = mixed("HR305", message, target, inside)
         if receiver.spread != spread:
             walk.assign(target.value, replace(receiver, spread=spread))
 

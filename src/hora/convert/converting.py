@@ -228,7 +228,12 @@ class _Attempt:
         edited = {path: file.source for path, file in self.files.items() if path != self.script}
         source = self.files[self.script].source
         program = _follow(source, self.whole, edited, self.wanted.asked, self.work, learned)
-        program = replace(program, asked_weak=self.wanted.weak, parting=self.wanted.parting)
+        program = replace(
+            program,
+            asked_weak=self.wanted.weak,
+            parting=self.wanted.parting,
+            in_step=self.wanted.target == "hora",
+        )
         if len(self.begun) < BEGUN:
             self.begun[texts] = program
         return program

@@ -42,7 +42,8 @@ def adder(program: Program, node: ast.AST) -> str | None:
         loaders = frozenset(map(plain, own))
         if loaders & program.training_loaders and not all(one.dealt for one in own):
             return None  # A loader that is not dealt has no such function yet.
-        if loaders and loaders <= program.training_loaders and place.control.alike and not place.alone:
+        in_step = loaders <= program.training_loaders or all(one.dealt == "training" for one in own)
+        if loaders and in_step and place.control.alike and not place.alone:
             trained |= loaders
             looked_at = looked_at or _unrecorded(program, node, context)
             names.add(_named(program, value, place))

@@ -38,7 +38,8 @@ def taken_from_worker_0(program: Program, why: Reason) -> tuple[ast.AST, list[Ed
         for draw in program.facts.draws.values()
         if any(loader.site is why.node for loader in draw.loaders) and (loop := batch_loop(draw)) is not None
     }
-    for statement in sorted(program.facts.places, key=lambda one: one.lineno):
+    # In the order in which the script comes by: what others are worked out from comes first.
+    for statement in program.facts.places:
         names = _names(statement) if isinstance(statement, ast.Assign) else None
         if names is None or not isinstance(statement, ast.Assign) or not isinstance(statement.value, _COMPUTED):
             continue

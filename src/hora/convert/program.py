@@ -45,6 +45,8 @@ class Program:
         Whether it is to be converted for weak scaling.
     parting
         Whether workers that a seed has made alike may be given other seeds for what they drop of their samples.
+    in_step
+        Whether evaluation may be dealt as training is, so that every worker has as many batches of it.
     """
 
     source: Source
@@ -52,6 +54,7 @@ class Program:
     whole: frozenset[int] = frozenset()
     asked_weak: bool = False
     parting: bool = True
+    in_step: bool = False
 
     # The text
 

@@ -25,7 +25,7 @@ def detect(program: Program) -> list[Finding]:
         if loader in program.training_loaders and over_streams(program, loader):
             # HR204's, as there it hangs on the stream whether it can be dealt.
             continue
-        if loader in program.training_loaders:
+        if loader in program.training_loaders or _beside_training(program, loader):
             findings.append(_finding(program, loader, "its batches are not dealt over the workers", scaling(program)))
         elif program.number(loader) in program.whole or _by_one(program, loader) or _by_hand(program, loader):
             message = "each worker walks all of this evaluation data: right, and no faster than one"
@@ -35,6 +35,19 @@ def detect(program: Program) -> list[Finding]:
                 _finding(program, loader, "each worker walks all of this evaluation data", ", evaluation=True")
             )
     return findings
+
+
+def _beside_training(program: Program, loader: Loader) -> bool:
+    """Whether evaluation that cannot be shared out for itself walks its loader where training walks another.
+
+    What is said there of the one is said of the other. Dealt as training data is, each worker has as many batches.
+    """
+    if program.number(loader) not in program.whole or not program.in_step or over_streams(program, loader):
+        return False
+    drawn: dict[ast.AST, set[Loader]] = {}
+    for draw in program.facts.draws.values():
+        drawn.setdefault(draw.node, set()).update(plain(one) for one in draw.loaders)
+    return any(loader in together and together & program.training_loaders for together in drawn.values())
 
 
 def _drawn(program: Program, loader: Loader) -> bool:
