@@ -118,6 +118,13 @@ def test_other_ways_to_cut(edited, x, y):
     assert result.verdict == "equivalent", result.why
 
 
+def test_indices_within_samples_are_of_no_rows(edited):
+    """One sample's own entries, and a mask over all of them, say nothing of which samples are trained on."""
+    cut = "x, y = x[rank::size], y[rank::size]\n"
+    result = verify(edited(CUT, (cut, f"{cut}        within = x[0][:3].sum() + x[x > 9].sum()\n")), workers=2, steps=4)
+    assert result.verdict == "equivalent", result.why
+
+
 def test_batches_that_each_worker_trains_on_in_full(edited):
     script = edited(CUT, ("x, y = x[rank::size], y[rank::size]\n", "print(x[:2].mean())\n"), (" * size", ""))
     result = verify(script, workers=2, steps=8)

@@ -11,6 +11,7 @@ from hora.verify.verify import verify_each
 
 FIXTURES = Path(__file__).parents[1] / "convert" / "fixtures"
 CASES = (
+    "HR201/parts_within_parts",
     "HR204/shuffled",
     "HR205/columns_along_the_second_axis",
     "HR205/columns_of_a_text",
@@ -28,11 +29,13 @@ CASES = (
     "HR207/raises_where_not_full",
     "HR304/clamped_quotient",
     "HR304/class_weights",
+    "HR304/ctc",
     "HR304/dice",
     "HR304/ignore_index",
     "HR304/ignored_unasked",
     "HR304/mask",
     "HR304/mean_of_picked",
+    "HR304/one_function_for_both",
     "HR304/packed",
     "HR304/padded",
     "HR304/padded_samples_second",
@@ -51,6 +54,8 @@ CASES = (
     "HR501/folds_from_the_same_seed",
     "HR503/drawn_from_distributions",
     "HR503/noise_in_a_network",
+    "HR503/random_depth",
+    "HR503/teacher_forcing",
     "HR601/kept_for_a_score",
     "HR601/listed_then_averaged",
 )

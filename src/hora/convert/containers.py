@@ -10,9 +10,9 @@ from hora.convert import access, listings, samples
 from hora.convert.arguments import Arguments, literal
 from hora.convert.facts import KEPT
 from hora.convert.memory import ANY
-from hora.convert.spread import ALIKE, ZERO, Kind, mixed
+from hora.convert.spread import ALIKE, ENTRIES, ZERO, Kind, mixed
 from hora.convert.spread import join as join_spreads
-from hora.convert.values import UNKNOWN, Box, Frame, Loader, Named, Stream, Value, join, of, tensor
+from hora.convert.values import UNKNOWN, Batch, Box, Frame, Loader, Named, Stream, Value, join, of, tensor
 
 if TYPE_CHECKING:
     from hora.convert.walk import Walk
@@ -62,8 +62,25 @@ def _box(walk: Walk, node: ast.expr, pairs: list[tuple[str | None, ast.expr]]) -
     return of(box)
 
 
+def _moved(walk: Walk, node: ast.expr) -> Value | None:
+    """Give the batch whose parts ``[one.to(device) for one in batch]`` puts elsewhere; None where it does more."""
+    if not isinstance(node, ast.ListComp | ast.GeneratorExp) or len(node.generators) > 1 or node.generators[0].ifs:
+        return None
+    part, here = node.generators[0], node.elt
+    while isinstance(here, ast.Call) and isinstance(here.func, ast.Attribute) and here.func.attr in ("to", "cuda"):
+        here = here.func.value
+    if here is node.elt or not isinstance(here, ast.Name) or ast.unparse(part.target) != here.id:
+        return None
+    value = walk.value(part.iter)
+    told = value.items is not None and all(one.spread.kind in ENTRIES for one in value.items)
+    return value if told or value.only(Batch) else None
+
+
 def collected(walk: Walk, node: ast.ListComp | ast.SetComp | ast.GeneratorExp | ast.DictComp) -> Value:
     """Give what a comprehension collects."""
+    moved = _moved(walk, node)
+    if moved is not None:
+        return moved
     drawn: frozenset[Loader] = frozenset()
     parted = ALIKE
     loops = walk.loops

@@ -45,9 +45,9 @@ def adder(program: Program, node: ast.AST) -> str | None:
         in_step = loaders <= program.training_loaders or all(one.dealt == "training" for one in own)
         if loaders and in_step and place.control.alike and not place.alone:
             trained |= loaders
-            looked_at = looked_at or _unrecorded(program, node, context)
+            looked_at = looked_at or unrecorded(program, node, context)
             names.add(_named(program, value, place))
-        elif loaders & program.training_loaders or not _unrecorded(program, node, context):
+        elif loaders & program.training_loaders or not unrecorded(program, node, context):
             return None
         else:
             evaluated = True
@@ -80,7 +80,7 @@ def _at_hand(program: Program, node: ast.AST, trained: set[Loader]) -> bool:
     )
 
 
-def _unrecorded(program: Program, node: ast.AST, context: Context) -> bool:
+def unrecorded(program: Program, node: ast.AST, context: Context) -> bool:
     """Whether gradients are not recorded where a way leads to a node."""
     if program.names & _RECORDS_AGAIN:
         return False

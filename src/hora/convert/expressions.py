@@ -237,10 +237,12 @@ def _decided(walk: Walk, sides: tuple[ast.expr, ...], values: tuple[Value, ...],
 
 def _boolean(walk: Walk, node: ast.BoolOp) -> Value:
     """Give the value of ``and`` and ``or``."""
-    values = [walk.value(part) for part in node.values]
     stops = isinstance(node.op, ast.Or)
-    if any(truth(value) is stops for value in values):
-        return of(Constant(stops, "bool"))
+    values: list[Value] = []
+    for part in node.values:
+        values.append(walk.value(part))
+        if truth(values[-1]) is stops:
+            return of(Constant(stops, "bool"))
     result = either(values)
     zero = {WorkerZero()} if not stops and any(WorkerZero() in value.things for value in values) else set()
     things: set[Thing] = {thing for thing in result.things if not isinstance(thing, Constant | WorkerZero)}
@@ -252,6 +254,10 @@ def _choice(walk: Walk, node: ast.IfExp) -> Value:
     test = walk.value(node.test)
     walk.judge(node, node.test, test)
     known = outcome(walk, node.test, test)
+    if isinstance(node.test, ast.Call) and Named("torch.is_grad_enabled") in walk.last[node.test.func].things:
+        # Evaluation does without what training agrees on.
+        walk.value(node.orelse)
+        return walk.value(node.body)
     if WorkerZero() in test.things and isinstance(node.orelse, ast.Constant) and node.orelse.value is None:
         # What worker 0 alone makes, the others do without.
         with walk.decided(test.spread, True):

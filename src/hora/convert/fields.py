@@ -9,26 +9,36 @@ from typing import TypeAlias
 from hora.convert import padding
 from hora.convert.arguments import Arguments
 from hora.convert.spread import Spread, field
-from hora.convert.values import Instance, Value, tensor
+from hora.convert.values import Function, Instance, Value, tensor
 
 Parts: TypeAlias = "tuple[Parts, ...] | None"
 """The parts of a sample, each with its own; None for one that has none, or of which nothing is known."""
 
 
 def nested(arguments: Arguments | None) -> Parts:
-    """Give the parts of a loader's batches, where some of these have parts of their own; None where that is not told.
+    """Give the parts of a loader's batches; None where they are not told.
 
-    A batch is made as its samples are, unless the script puts these together in its own way.
+    A batch is made as its samples are, which tells more where some of their parts have parts of their own, unless the
+    script puts samples together in its own way.
     """
-    dataset = arguments.get(0, "dataset") if arguments is not None else None
-    if dataset is None or arguments is None or padding.given(arguments) is not None or len(dataset.things) != 1:
+    if arguments is None:
         return None
-    (thing,) = dataset.things
-    if not isinstance(thing, Instance):
-        return None
-    for cls in thing.cls.lineage:
+    collate = padding.given(arguments)
+    if collate is not None:
+        return _of(collate, "__call__")
+    dataset = arguments.get(0, "dataset")
+    parts = _of(dataset, "__getitem__") if dataset is not None else None
+    return parts if parts is not None and any(part is not None for part in parts) else None
+
+
+def _of(value: Value, method: str) -> Parts:
+    """Give the parts of what a function gives, or a method of an object of the script."""
+    thing = next(iter(value.things)) if len(value.things) == 1 else None
+    if isinstance(thing, Function):
+        return _returned(thing.node)
+    for cls in thing.cls.lineage if isinstance(thing, Instance) else ():
         for one in cls.node.body:
-            if isinstance(one, ast.FunctionDef) and one.name == "__getitem__":
+            if isinstance(one, ast.FunctionDef) and one.name == method:
                 return _returned(one)
     return None
 
@@ -41,18 +51,19 @@ def made(parts: Parts, spread: Spread) -> Value:
 
 
 @lru_cache(maxsize=256)
-def _returned(function: ast.FunctionDef) -> Parts:
-    """Give the parts of what a function returns, where each return has the same, and one of them has its own."""
+def _returned(function: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) -> Parts:
+    """Give the parts of what a function returns, where each return has the same."""
+    if isinstance(function, ast.Lambda):
+        return _parts(function, function.body)
     found = {
         _parts(function, node.value)
         for node in ast.walk(function)
         if isinstance(node, ast.Return) and node.value is not None
     }
-    parts = found.pop() if len(found) == 1 else None
-    return parts if parts is not None and any(part is not None for part in parts) else None
+    return found.pop() if len(found) == 1 else None
 
 
-def _parts(function: ast.FunctionDef, node: ast.expr, depth: int = 4) -> Parts:
+def _parts(function: ast.AST, node: ast.expr, depth: int = 4) -> Parts:
     """Give the parts of an expression: a tuple, a list, or the one such that its name is given."""
     if isinstance(node, ast.Name) and depth:
         given = [

@@ -129,15 +129,12 @@ def _sequence(walk: Walk, arguments: Arguments, first: Value, spread: Spread) ->
         return _decide(walk, name, arguments)
     if name == "reversed" and first.spread.kind in ENTRIES:
         return tensor(mixed("HR305", "the samples of the batch change their order", arguments.node, first.spread))
-    if first.items is not None or first.only(Parameters) or not first.things:
+    if first.items is not None or first.only(Parameters) or first.only(Batch) or not first.things:
         return first
     element, loaders = access.elements(walk, first, arguments.node)
     if loaders and name != "iter":
         walk.draw(arguments.node, loaders)
         return tensor(mixed("HR601", "all batches are collected in a list", arguments.node, element.spread))
-    several = _one_for_each(walk, arguments.node) if name == "tuple" else None
-    if several is not None and not loaders:
-        return Value(access.parting(first), items=(element,) * several)
     if loaders and first.only(Loader):
         return of(Stream(arguments.node, walk.context, element, loaders, iterates=True))
     if loaders:
@@ -150,15 +147,6 @@ def _sequence(walk: Walk, arguments: Arguments, first: Value, spread: Spread) ->
     walk.state.set(box, ANY, element)
     walk.facts.bind(box, ANY, element)
     return Value(access.parting(first), frozenset({box}))
-
-
-def _one_for_each(walk: Walk, node: ast.Call) -> int | None:
-    """Give how many elements ``tuple(f(one) for one in several)`` has, where it is known how many there are."""
-    made = node.args[0] if len(node.args) == 1 else None
-    if not isinstance(made, ast.GeneratorExp) or len(made.generators) > 1 or made.generators[0].ifs:
-        return None
-    several = walk.last.get(made.generators[0].iter)
-    return len(several.items) if several is not None and several.items is not None else None
 
 
 def _stream(walk: Walk, arguments: Arguments, element: Value, loaders: frozenset[Loader] = frozenset()) -> Value:

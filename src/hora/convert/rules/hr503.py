@@ -5,8 +5,10 @@ from __future__ import annotations
 import ast
 
 from hora.convert import noise, partners
-from hora.convert.edits import surround
+from hora.convert.counting import unrecorded
+from hora.convert.edits import Edit, surround
 from hora.convert.finding import Finding
+from hora.convert.imports import named
 from hora.convert.losses import refusals
 from hora.convert.metrics import inside_evaluation
 from hora.convert.networks import is_module
@@ -59,20 +61,33 @@ def detect(program: Program) -> list[Finding]:
 def _one_draw(program: Program, finding: Finding) -> Finding:
     """Let worker 0 draw for all what the step of all hangs on, where a call of the script draws it."""
     for node in (calls[0].node for calls in program.calls_by_node.values()):
-        if _in_network(program, node) or _evaluates(program, node):
+        looks = _looks(program, node)
+        if looks is None:
             continue
         if not streams(program, node) & {"torch", "numpy", "random"}:
             continue
         here = program.finding(CODE, node, finding.message, None)
         if (here.line, here.column) == (finding.line, finding.column) and getattr(node.func, "attr", "") != "shuffle":
-            edits = surround(program.home(node), node, f"{program.runtime}.broadcast_object(", ", root_rank=0)")
-            return program.finding(CODE, node, finding.message, edits)
+            before, after = f"{program.runtime}.broadcast_object(", ", root_rank=0)"
+            source, imports = program.home(node), list[Edit]()
+            if looks:
+                torch, imports = named(source, "torch")
+                before, after = f"({before}", f"{after} if {torch}.is_grad_enabled() else {source.segment(node)})"
+            return program.finding(CODE, node, finding.message, [*imports, *surround(source, node, before, after)])
     return finding
 
 
-def _evaluates(program: Program, node: ast.Call) -> bool:
-    """Whether a call is made where not every worker comes by as often."""
-    return any(inside_evaluation(program, call.place) for call in program.calls_by_node[node])
+def _looks(program: Program, node: ast.Call) -> bool | None:
+    """Whether a call is made in evaluation, too, where not every worker comes by as often.
+
+    None where it cannot be told there that it is evaluation, as gradients are recorded or nothing tells.
+    """
+    calls = [call for call in program.calls_by_node[node] if inside_evaluation(program, call.place)]
+    if not calls:
+        return False
+    again = next(program.calls_of("torch.utils.checkpoint.checkpoint"), None)
+    told = again is None and all(unrecorded(program, node, call.place.context) for call in calls)
+    return True if told else None
 
 
 def _in_network(program: Program, node: ast.AST) -> bool:
