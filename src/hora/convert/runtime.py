@@ -46,6 +46,11 @@ def call(walk: Walk, name: str, arguments: Arguments) -> Value:
         return _total(walk, first, arguments)
     if name == "allreduce":
         return _allreduce(walk, first, arguments)
+    if name == "broadcast_object":
+        # What worker 0 has worked out of its slice is not what all of them have together.
+        sliced = walk.state.deep_spread(first)
+        if sliced.local and sliced.kind is not Kind.OWN:
+            walk.escape(node, tuple(arguments.pairs[:1]), "is sent from worker 0")
     return first if name == "convert_sync_batchnorm" else UNKNOWN
 
 
