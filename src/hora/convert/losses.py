@@ -42,7 +42,7 @@ _LIBRARIES = {
     ),
     "HR902": ({"torch_geometric", "dgl", "torch_sparse"}, "a graph is trained on as a whole"),
 }
-BY_HAND = "the batches are made by hand, not by a DataLoader: not converted yet"
+BY_HAND = "the batches come from no DataLoader, and how they are made is not followed"
 
 
 def refusals(program: Program, code: str) -> list[Finding]:
