@@ -40,6 +40,7 @@ CASES = (
     "HR304/padded",
     "HR304/padded_samples_second",
     "HR304/weights_of_the_network",
+    "HR305/dice_of_each_picture",
     "HR305/gradient_reversed",
     "HR305/mixup",
     "HR305/mixup_in_a_function",

@@ -14,6 +14,7 @@ from hora.convert import (
     containers,
     listings,
     names,
+    ranks,
     samples,
     shapes,
     shifts,
@@ -116,6 +117,7 @@ def operate(
         # What is divided by the batch size is a number of batches.
         sized=left.sized or (right.sized and not isinstance(op, ast.Div | ast.FloorDiv)),
         world=left.world or right.world,
+        rank=ranks.met(walk, left, right, sides) if not isinstance(op, ast.MatMult) else None,
     )
 
 
@@ -203,7 +205,8 @@ def _compare(walk: Walk, node: ast.Compare) -> Value:
             )
         if isinstance(node.ops[0], ast.Is | ast.IsNot):
             return UNKNOWN
-    return tensor(_decided(walk, sides, values, node), number=True)
+    rank = ranks.met(walk, values[0], values[1], sides) if len(values) == 2 else None
+    return replace(tensor(_decided(walk, sides, values, node), number=True), rank=rank)
 
 
 def _known(op: ast.cmpop, left: Value, right: Value) -> bool | None:

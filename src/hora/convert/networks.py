@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from hora.convert import calls, children, names, sequences, written
+from hora.convert import calls, children, names, ranks, sequences, written
 from hora.convert.along import meeting
 from hora.convert.arguments import Arguments, literal
 from hora.convert.memory import ANY
@@ -160,7 +160,8 @@ def forward(walk: Walk, module: Thing, arguments: Arguments) -> Value:
     if maker == "torch.nn.AdaptiveLogSoftmaxWithLoss":
         return tensor(mixed("HR301", "a loss with parameters of its own is not followed", arguments.node, spread))
     if maker.startswith("torch.nn.") or not spread.local:
-        return tensor(spread)
+        first_given = arguments.values[0] if arguments.values else UNKNOWN
+        return replace(tensor(spread), rank=ranks.through(maker, first_given))
     return Value(replace(spread, axis=0 if spread.kind is Kind.ROWS else None), frozenset({Batch()}))
 
 

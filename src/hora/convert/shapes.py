@@ -220,16 +220,19 @@ def axis_of(values: tuple[Value, ...], arguments: Arguments, position: int = 1) 
     return values[position] if len(values) > position else None
 
 
-def axes_of(value: Value | None) -> frozenset[int] | None:
+def axes_of(value: Value | None, rank: int | None = None) -> frozenset[int] | None:
     """Give the axes that are meant, `ANYWHERE` among them for one that is not known; None for all of them.
 
-    Counted from the end, the last two are taken to be no axis of samples: before them may come that axis or others.
+    Counted from the end of how many axes it is not known, the last two are taken to be no axis of samples: before them
+    may come that axis or others.
     """
     if value is None or value.things == {Constant(None, "NoneType")}:
         return None
     held = [one for one in value.things if isinstance(one, Constant)]
     several = value.items if value.items is not None else [of(one) for one in held] if held else [value]
     found = [literal(one) for one in several]
+    if rank is not None:
+        found = [one + rank if isinstance(one, int) and -rank <= one < 0 else one for one in found]
     known = {one for one in found if isinstance(one, int) and not isinstance(one, bool)}
     unread = len(held) < len(value.things) or not found or any(one not in known or one < -2 for one in found)
     return frozenset(known | {ANYWHERE} if unread else known)

@@ -6,7 +6,7 @@ import ast
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hora.convert import calls, distributions, expressions, listings, sequences, shapes, written
+from hora.convert import calls, distributions, expressions, listings, ranks, sequences, shapes, written
 from hora.convert.along import picked
 from hora.convert.arguments import Arguments, literal
 from hora.convert.spread import ALIKE, ENTRIES, ZERO, Kind, Spread, add, field, mixed, nonlinear, shown, text, varied
@@ -181,13 +181,13 @@ def operation(walk: Walk, name: str, values: tuple[Value, ...], arguments: Argum
     spread = walk.state.deep_spread(first)
     bare = name.rstrip("_")
     if name in DETACH:
-        return Value(spread, number=True)
+        return Value(spread, number=True, rank=ranks.kept(name, first))
     if name == "squeeze" and spread.kind in ENTRIES and spread.axis:
         axes = shapes.axes_of(shapes.axis_of(values, arguments))
         left = shapes.lowered(spread, axes) if axes is not None else replace(spread, axis=None)
         return Value(left, number=first.number, sized=first.sized)
     if name in KEEP or name == "squeeze":
-        return Value(spread, number=first.number, sized=first.sized)
+        return Value(spread, number=first.number, sized=first.sized, rank=ranks.kept(name, first))
     if name in DRAWN and spread.local:
         walk.facts.noise[node, walk.context] = walk.place
     if name in DRAWN and spread.full:
@@ -208,7 +208,7 @@ def operation(walk: Walk, name: str, values: tuple[Value, ...], arguments: Argum
         name = "mean" if bare in ("nanmean", "average") else bare
         result = reduction(first, spread, name, shapes.axis_of(values, arguments), node)
         if spread.kind in ENTRIES and result.spread.kind is spread.kind:
-            axes = shapes.axes_of(shapes.axis_of(values, arguments)) or frozenset()
+            axes = shapes.axes_of(shapes.axis_of(values, arguments), first.rank) or frozenset()
             left = shapes.lowered(result.spread, axes, shapes.keeps(values, arguments, 2))
             return replace(result, spread=left)
         return result
@@ -235,7 +235,9 @@ def operation(walk: Walk, name: str, values: tuple[Value, ...], arguments: Argum
     if bare in _REPEATS and not spread.local and not any(other.local for other in others):
         # What has one entry for all samples is repeated for as many as the batch has: all of them are the same.
         return written.noted(walk, tensor(shapes.made(walk, values[1:], node, spread, uniform=True)), node)
-    result = tensor(_entrywise(walk, bare, spread, others, values, arguments, sized))
+    result = replace(
+        tensor(_entrywise(walk, bare, spread, others, values, arguments, sized)), rank=ranks.kept(bare, first)
+    )
     if bare in PAIRS and (bare in ("topk", "sort") or shapes.axes_of(shapes.axis_of(values, arguments)) is not None):
         result = replace(result, items=(result, result)) if not (others and others[0].kind in ENTRIES) else result
     if bare in ("chunk", "split", "unbind", "tensor_split") and spread.kind in ENTRIES:
@@ -364,7 +366,7 @@ def reduction(value: Value, spread: Spread, name: str, axis: Value | None, node:
     """Give the value of a sum or a mean."""
     if spread.kind not in ENTRIES:
         return Value(ALIKE if spread.kind is Kind.ZERO else spread, number=value.number)
-    axes = shapes.axes_of(axis)
+    axes = shapes.axes_of(axis, value.rank)
     if axes is not None and not shapes.among(spread.axis, axes):
         return Value(replace(spread, flat=bool(axes & {1, -1})), number=value.number)
     if axes is not None and (spread.axis is None or spread.axis not in axes):

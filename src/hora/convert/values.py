@@ -285,6 +285,8 @@ class Value(metaclass=Interned):
         It is an option of the command line as it was given, on every way that leads here.
     written
         The sizes that a tensor was made in, where they are written out as numbers.
+    rank
+        How many axes a tensor has, where that is told: a convolution over pictures gives four.
     """
 
     spread: Spread = ALIKE
@@ -295,6 +297,7 @@ class Value(metaclass=Interned):
     world: bool = False
     setting: bool = False
     written: frozenset[Written] = frozenset()
+    rank: int | None = None
 
     def only(self, kind: type[Thing]) -> bool:
         """Whether all that it may be is of one kind, and there is something."""
@@ -359,6 +362,7 @@ def join(left: Value, right: Value) -> Value:
         sized=left.sized or right.sized,
         world=left.world or right.world,
         written=left.written | right.written,
+        rank=left.rank if left.rank == right.rank else None,
     )
 
 
