@@ -183,6 +183,7 @@ def test_a_worker_that_stays_behind_is_a_finding(edited):
         ("import sys\nsys.exit(3)\n", "the original script itself fails on one worker: exit status 3"),
         ("import torch\nraise ValueError('no data')\n", "ValueError: no data"),
         ("import torch\n", "no optimizer steps"),
+        ("import torch\ntorch.save({}, 'last.pt')\ntorch.load('last.pt')\n", "was run: it resumed from last.pt"),
     ],
 )
 def test_an_original_that_cannot_be_compared(tmp_path, monkeypatch, text, why):

@@ -139,7 +139,7 @@ class RunEnded:
     """The script is over: `stopped` by the observer, or by itself with `status`.
 
     `error` is its traceback if it raised one, `neutralised` names the randomness inside the model that was switched
-    off, `remarks` what the reader has to know.
+    off, `remarks` what the reader has to know, `loaded` the files that torch loaded, as the script calls them.
     """
 
     status: int
@@ -147,6 +147,7 @@ class RunEnded:
     error: str | None
     neutralised: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+    loaded: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

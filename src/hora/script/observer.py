@@ -58,6 +58,7 @@ class Observer:
         self._steps = 0
         self._about_to_step: torch.optim.Optimizer | None = None
         self._neutralised: dict[str, None] = {}
+        self._loaded: dict[str, None] = {}
         self._cuts = Cuts(self._passes, emit) if size > 1 else None
 
     @contextmanager
@@ -66,6 +67,7 @@ class Observer:
         with ExitStack() as patches:
             patches.enter_context(self._watch_loaders())
             patches.enter_context(self._watch_backward())
+            patches.enter_context(self._watch_files())
             patches.enter_context(_Lines.watching(lambda line: self._emit(Printed(line))))
             for hook in (
                 register_optimizer_step_pre_hook(self._before_step),
@@ -91,7 +93,7 @@ class Observer:
 
     def ended(self, *, status: int, stopped: bool, error: str | None) -> RunEnded:
         """Sum the run up."""
-        return RunEnded(status, stopped, error, tuple(self._neutralised), tuple(self._passes.remarks))
+        return RunEnded(status, stopped, error, tuple(self._neutralised), tuple(self._passes.remarks), tuple(self._loaded))
 
     def _emit_of_loaders(self, event: Event) -> None:
         if isinstance(event, BatchLoaded):
@@ -130,6 +132,21 @@ class Observer:
             yield
         finally:
             torch.autograd.backward = backward
+
+    @contextmanager
+    def _watch_files(self) -> Iterator[None]:
+        load = torch.load
+
+        def watched(f: Any, *args: Any, **kwargs: Any) -> Any:
+            if isinstance(f, str | os.PathLike):
+                self._loaded[os.fspath(f)] = None
+            return load(f, *args, **kwargs)
+
+        torch.load = watched
+        try:
+            yield
+        finally:
+            torch.load = load
 
     def _before_step(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
         # A subclass that calls super().step() passes here twice; only the innermost, the last before a post hook,
