@@ -43,7 +43,9 @@ def adder(program: Program, node: ast.AST) -> str | None:
         if loaders & program.training_loaders and not all(one.dealt for one in own):
             return None  # A loader that is not dealt has no such function yet.
         in_step = loaders <= program.training_loaders or all(one.dealt == "training" for one in own)
-        if loaders and in_step and place.control.alike and not place.alone:
+        # Whether all workers come here together hangs on this loss, where a step on one that is not finite ends it; if
+        # they do not in the end, HR403 says so.
+        if loaders and in_step and not place.alone:
             trained |= loaders
             looked_at = looked_at or unrecorded(program, node, context)
             names.add(_named(program, value, place))

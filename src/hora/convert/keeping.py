@@ -11,7 +11,7 @@ from hora.convert.metrics import loaders_of
 from hora.convert.naming import loader
 from hora.convert.program import Program
 from hora.convert.spread import EARLIER, Kind
-from hora.convert.values import Box, Loader, Method, Value, plain
+from hora.convert.values import Box, Loader, Method, Value
 
 _MESSAGE = "what is kept of each batch is of the worker's slice, and is read as if it were of all its samples"
 
@@ -67,9 +67,7 @@ def _name(program: Program, kept: ast.expr, call: Call) -> str | None:
         return None
     loaders = frozenset(one for one in loaders_of(value.spread) if isinstance(one, Loader))
     alike = place.control.alike and not place.alone
-    if not alike or not loaders or not {plain(one) for one in loaders} <= program.training_loaders:
-        return None
-    if not all(one.dealt for one in loaders):
+    if not alike or not loaders or not all(one.dealt == "training" for one in loaders):
         return None
     loop = next((one for one, context in reversed(place.loops) if context == place.context), None)
     return loader(program, loaders, place, [loop.iter] if isinstance(loop, ast.For) else [])

@@ -93,7 +93,8 @@ class Observer:
 
     def ended(self, *, status: int, stopped: bool, error: str | None) -> RunEnded:
         """Sum the run up."""
-        return RunEnded(status, stopped, error, tuple(self._neutralised), tuple(self._passes.remarks), tuple(self._loaded))
+        neutralised, remarks = tuple(self._neutralised), tuple(self._passes.remarks)
+        return RunEnded(status, stopped, error, neutralised, remarks, tuple(self._loaded))
 
     def _emit_of_loaders(self, event: Event) -> None:
         if isinstance(event, BatchLoaded):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, overload
@@ -48,14 +49,14 @@ def allreduce(
     postscale_factor: float = 1.0,
     process_set: ProcessSet = global_process_set,
 ) -> Any:
-    """Reduce a tensor, or a Python number, over all workers; every worker gets the result.
+    """Reduce a tensor, a Python number or an array of NumPy's over all workers; every worker gets the result.
 
     Parameters
     ----------
     tensor
         A contiguous tensor of the same shape and dtype on every worker. A Python number is reduced as float64 or int64
         and comes back as a Python number; the Average of integers is a float. Where some workers hold a number and
-        others a tensor of one element (a loop that never ran on some), all get the tensor.
+        others a tensor of one element (a loop that never ran on some), all get the tensor. An array comes back as one.
     average
         Horovod's older way to say `op`: True is Average, False is Sum.
     name
@@ -82,9 +83,13 @@ def allreduce(
         The workers' calls do not match, or a worker is gone.
     """
     op = _choose_op(average, op)
-    if not isinstance(tensor, torch.Tensor):
-        return allreduce_number(tensor, name, op, prescale_factor, postscale_factor, members_of(process_set))
     factors = prescale_factor, postscale_factor
+    numpy = sys.modules.get("numpy")
+    if numpy is not None and isinstance(tensor, numpy.ndarray):
+        array = torch.from_numpy(numpy.ascontiguousarray(tensor))
+        return grouped_allreduce([array], None, name, compression, op, *factors, process_set)[0].numpy()
+    if not isinstance(tensor, torch.Tensor):
+        return allreduce_number(tensor, name, op, *factors, members_of(process_set))
     return grouped_allreduce([tensor], None, name, compression, op, *factors, process_set)[0]
 
 
