@@ -70,7 +70,11 @@ def _named(program: Program, value: Value, place: Place) -> str | None:
 
 def _at_hand(program: Program, node: ast.AST, trained: set[Loader]) -> bool:
     """Whether the batch that was handed out last for training is the one that an operation takes."""
-    if len(trained) != 1 or trained != program.training_loaders:
+    if len(trained) != 1:
+        return False
+    draws = [(draw, {plain(one) for one in draw.loaders}) for draw in program.training_draws]
+    own = {draw.place.loops[-1] for draw, loaders in draws if loaders & trained}
+    if any(not loaders <= trained and own & set(draw.place.loops) for draw, loaders in draws):
         return False
     # What a checkpoint runs is run without gradients first.
     calls = {call for context in program.facts.values[node] for call in context}

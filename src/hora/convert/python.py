@@ -134,7 +134,8 @@ def _sequence(walk: Walk, arguments: Arguments, first: Value, spread: Spread) ->
     element, loaders = access.elements(walk, first, arguments.node)
     if loaders and name != "iter":
         walk.draw(arguments.node, loaders)
-        return tensor(mixed("HR601", "all batches are collected in a list", arguments.node, element.spread))
+        if walk.state.deep_spread(element).kind is not Kind.OWN:
+            return tensor(mixed("HR601", "all batches are collected in a list", arguments.node, element.spread))
     if loaders and first.only(Loader):
         return of(Stream(arguments.node, walk.context, element, loaders, iterates=True))
     if loaders:

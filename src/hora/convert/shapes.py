@@ -75,7 +75,7 @@ def shaped(walk: Walk, spread: Spread, sizes: tuple[Value, ...], node: ast.AST, 
     for axis, one in enumerate(flat):
         if one.spread.kind is Kind.COUNT:
             return replace(spread, axis=axis)
-    if spread.axis == 0 and _fixed(flat[0]):
+    if spread.axis == 0 and (_fixed(flat[0]) or _given(flat[0])):
         return mixed("HR305", f"{name}() lays several samples of the batch side by side", node, spread)
     return replace(spread, axis=None)
 
@@ -84,6 +84,12 @@ def _fixed(size: Value) -> bool:
     """Whether a size is a number above one that is written there: an axis of one is only put in front."""
     number = literal(size)
     return isinstance(number, int) and not isinstance(number, bool) and number > 1
+
+
+def _given(size: Value) -> bool:
+    """Whether a size is a number that all workers have alike, such as an option, and so is not that of a slice."""
+    told = not size.things or size.setting
+    return literal(size) is None and size.spread.alike and not size.sized and told
 
 
 def subscript(walk: Walk, receiver: Value, node: ast.Subscript, index: Value) -> Value:

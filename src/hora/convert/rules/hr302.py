@@ -58,7 +58,10 @@ def _start_equal(
     names = cover(program, missing, place, sites, anchor) if missing else []
     if names is None:
         return [program.finding(CODE, near, "a network that is trained has no name here to broadcast it by", None)]
+    # What holds another network sends it with its own.
+    told = {ast.unparse(call.node) for call in program.calls_of(f"{NAME}.broadcast_parameters")}
     lines = [f"{program.runtime}.broadcast_parameters({name}.state_dict(), root_rank=0)" for name in names]
+    lines = [line for line in lines if line not in told]
     for choice in choices:
         if not choice <= sent.keys():
             wraps = [call.node for call in program.calls_of(f"{NAME}.DistributedOptimizer") if choice & _plain(call)]

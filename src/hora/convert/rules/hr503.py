@@ -25,9 +25,12 @@ WHY = "Seeded alike, N workers draw the same noise N times, and the global batch
 def detect(program: Program) -> list[Finding]:
     """Find noise in the training step that is alike on all workers, or makes the batch's loss a worker's own."""
     findings = [_one_draw(program, finding) for finding in refusals(program, CODE)]
-    # Batches that are cut by hand may be dealt before the loop.
-    steps = program.training_draws or [one for one in program.backwards if one.place.loops]
-    training = frozenset(step.place.loops[-1][0] for step in steps)
+    goes_back = {loop for backward in program.backwards for loop, _ in backward.place.loops}
+    found = goes_back & {draw.place.loops[-1][0] for draw in program.training_draws}
+    if not program.training_draws:
+        # Batches that are cut by hand may be dealt before the loop.
+        found = {backward.place.loops[-1][0] for backward in program.backwards if backward.place.loops}
+    training = frozenset(found)
     one = next(noise.draws(program, training), None)
     if one is not None:
         message = "the noise of the batch is drawn on each worker for itself: it is not what one worker would draw"
