@@ -129,7 +129,8 @@ def _sequence(walk: Walk, arguments: Arguments, first: Value, spread: Spread) ->
         return _decide(walk, name, arguments)
     if name == "reversed" and first.spread.kind in ENTRIES:
         return tensor(mixed("HR305", "the samples of the batch change their order", arguments.node, first.spread))
-    if first.items is not None or first.only(Parameters) or first.only(Batch) or not first.things:
+    same = first.only(Parameters) or first.only(Batch) or first.only(Shape)
+    if first.items is not None or not first.things or same:
         return first
     element, loaders = access.elements(walk, first, arguments.node)
     if loaders and name != "iter":

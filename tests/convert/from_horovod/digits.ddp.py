@@ -98,4 +98,5 @@ for epoch in range(args.epochs):
 # Horovod: worker 0 writes.
 if dist.get_rank() == 0:
     torch.save(model.module.state_dict(), args.save)
+dist.barrier()
 dist.destroy_process_group()

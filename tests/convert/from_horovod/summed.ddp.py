@@ -43,4 +43,5 @@ rows = rows_of_workers(loss.detach().view(1))
 if dist.get_rank() == 0:
     print(f"worker {os.environ['LOCAL_RANK']}:", total.item(), rows.shape)
     torch.save(model.module.state_dict(), sys.argv[1])
+dist.barrier()
 dist.destroy_process_group()

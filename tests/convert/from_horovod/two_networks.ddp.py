@@ -48,4 +48,5 @@ print(average_over_workers(loss).item())
 if dist.get_rank() == 0:
     weights = {"body": trainer.body.module.state_dict(), "head": trainer.head.module.state_dict()}
     torch.save({f"{name}.{key}": value for name, one in weights.items() for key, value in one.items()}, sys.argv[1])
+dist.barrier()
 dist.destroy_process_group()

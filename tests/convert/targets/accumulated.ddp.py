@@ -29,4 +29,5 @@ for epoch in range(2):
         if step % 2:
             optimizer.step()
             optimizer.zero_grad()
+dist.barrier()
 dist.destroy_process_group()

@@ -86,4 +86,5 @@ def main():
 
 if __name__ == "__main__":
     main()
+    dist.barrier()
     dist.destroy_process_group()

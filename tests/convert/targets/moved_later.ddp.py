@@ -66,4 +66,5 @@ if torch.cuda.is_available():
 torch.manual_seed(object_from_worker_0(torch.initial_seed()))
 
 main(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+dist.barrier()
 dist.destroy_process_group()

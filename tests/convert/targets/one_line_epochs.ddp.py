@@ -24,4 +24,5 @@ def train(epoch):
 for epoch in range(3):
     loader.sampler.set_epoch(epoch)
     train(epoch)
+dist.barrier()
 dist.destroy_process_group()

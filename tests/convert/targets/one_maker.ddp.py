@@ -48,4 +48,5 @@ for epoch in range(3):
         error = sum((net(x) - y).square().sum().item() for x, y in test_loader)
     if dist.get_rank() == 0:
         print(f"epoch {epoch}: {error / len(test_loader.dataset):.4f}")
+dist.barrier()
 dist.destroy_process_group()

@@ -58,4 +58,5 @@ for epoch in range(3):
         optimizer_g.step()
     if dist.get_rank() == 0:
         print(epoch, generator.module.bias.norm().item())
+dist.barrier()
 dist.destroy_process_group()

@@ -9,7 +9,7 @@ from functools import cached_property
 
 from hora.convert.blocks import block_of
 from hora.convert.distributed.script import Script
-from hora.convert.edits import Edit, lines, replace, without
+from hora.convert.edits import Edit, insert_before, lines, replace, without
 from hora.convert.finding import Finding
 from hora.convert.horovod.words import WORDS
 from hora.convert.imports import bound, full_names, spelled
@@ -110,6 +110,11 @@ class Plan:
             edits.append(defined(self.source, WORDS, self.name, self.functions))
         if self.source is self.program.source and not self.calls_of("shutdown") and self.calls_of("init"):
             edits.append(ended(self.source, WORDS.ending.format(name=self.name)))
+        for call in self.calls_of("shutdown"):
+            statement = self.program.statement(call)
+            if isinstance(statement, ast.Expr) and statement.value is call:
+                # A group that is taken apart right after its last operation may abort the process (torch 2.13, Gloo).
+                edits.append(insert_before(self.source, statement, [f"{self.name}.barrier()"]))
         if edits:
             self.edit("HR101", self.source.tree, f"it needs {WORDS.module}", *edits)
         return self.findings

@@ -65,7 +65,8 @@ WORDS = Words(
     return reduced.get_future().then(lambda future: future.value()[0])
 ''',
     },
-    ending="{name}.destroy_process_group()",
+    # A group that is taken apart right after its last operation may abort the process (torch 2.13, Gloo).
+    ending="{name}.barrier()\n{name}.destroy_process_group()",
 )
 """Torch's own words, and the functions that a script gets where it has none."""
 

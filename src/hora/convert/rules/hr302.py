@@ -23,8 +23,9 @@ def detect(program: Program) -> list[Finding]:
     """Find networks and optimizers that train without a common start."""
     groups: dict[ast.stmt, dict[Context, list[frozenset[Thing]]]] = {}
     findings: list[Finding] = []
+    returned = _returned(program)
     for call in program.calls_of(f"{NAME}.DistributedOptimizer"):
-        optimizers = _plain(call)
+        optimizers = returned.get((program.statement(call.node), call.place.context), _plain(call))
         if optimizers and all(program.facts.trained_by(one) for one in optimizers if isinstance(one, Optimizer)):
             bound = _bound_at(program, call, optimizers)
             if bound is None:
@@ -37,6 +38,19 @@ def detect(program: Program) -> list[Finding]:
         found = [_start_equal(program, anchor, context, choices) for context, choices in ways.items()]
         findings += next((one for one in found if any(finding.refusal for finding in one)), found[0])
     return findings + _drawn_again(program)
+
+
+def _returned(program: Program) -> dict[tuple[ast.stmt, Context], frozenset[Thing]]:
+    """Give what a function returns, of which each wrapped optimizer that it returns is one, for each such statement."""
+    found: dict[tuple[ast.AST, Context], list[Call]] = {}
+    for call in program.calls_of(f"{NAME}.DistributedOptimizer"):
+        if isinstance(program.statement(call.node), ast.Return):
+            found.setdefault((program.scope(call.node), call.place.context), []).append(call)
+    return {
+        (program.statement(call.node), context): frozenset().union(*map(_plain, calls))
+        for (_, context), calls in found.items()
+        for call in calls
+    }
 
 
 def _plain(call: Call) -> frozenset[Thing]:

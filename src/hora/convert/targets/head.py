@@ -70,12 +70,12 @@ def defined(source: Source, words: Words, name: str, functions: dict[str, str]) 
     return insert_after(source, last, [*text, *[""] * max(0, 2 - blank)])
 
 
-def ended(source: Source, line: str) -> Edit:
-    """Leave the job at the end of the script, by a line."""
+def ended(source: Source, text: str) -> Edit:
+    """Leave the job at the end of the script, by some lines."""
     last = source.tree.body[-1]
     if isinstance(last, ast.If) and "__name__" in ast.unparse(last.test):
-        return insert_after(source, last.body[-1], [line])
-    return insert_after(source, last, [line])
+        return insert_after(source, last.body[-1], text.splitlines())
+    return insert_after(source, last, text.splitlines())
 
 
 def _heads(source: Source) -> list[ast.Import | ast.ImportFrom]:

@@ -145,7 +145,8 @@ DDP = Words(
     return values[0]
 ''',
     },
-    ending="{name}.destroy_process_group()",
+    # A group that is taken apart right after its last operation may abort the process (torch 2.13, Gloo).
+    ending="{name}.barrier()\n{name}.destroy_process_group()",
 )
 
 WORDS = {words.target: words for words in (HOROVOD, DDP)}
