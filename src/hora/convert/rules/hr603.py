@@ -114,9 +114,11 @@ def _unguarded(program: Program) -> list[Finding]:
 def _opened(program: Program) -> list[Finding]:
     """Find files that every worker opens to write and that no guard can hold: all but worker 0 write to nowhere."""
     findings: list[Finding] = []
-    for call in program.calls_of("builtins.open"):
-        path = call.node.args[0] if call.node.args else None
-        if path is None or call.place.alone or not _opens_to_write(program, call.node):
+    for call in program.calls_of("builtins.open", *_OPENERS):
+        opens = Named("builtins.open") in call.function.things
+        named = [keyword.value for keyword in call.node.keywords if keyword.arg == "filename"]
+        path = next(iter((*named, *call.node.args[:1])), None)
+        if path is None or call.place.alone or (opens and not _opens_to_write(program, call.node)):
             continue
         if isinstance(path, ast.IfExp) and any(WorkerZero() in value.things for value in program.values(path.test)):
             continue
