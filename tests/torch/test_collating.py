@@ -115,6 +115,16 @@ def test_loader_workers_cut_too_and_evaluation_leaves_empty_slices_out(pool):
     assert [one for walk in workers for one in walk[0][2][0]] == alone[0][2][0]
 
 
+def served_again():
+    loader = hvd.deal(DataLoader(SENTENCES[:4], batch_size=4, collate_fn=second, num_workers=1), collate="batch")
+    loader.collate_fn.serve(0, 4)
+    return [batch.shape[1] for batch in loader]
+
+
+def test_another_worker_than_before_cuts_its_own_slice(pool):
+    assert pool.run(served_again, size=2) == [[2], [2]]
+
+
 def borrowed():
     loader = hvd.deal(DataLoader(SENTENCES[:2], batch_size=5, collate_fn=second), collate="batch")
     return [(batch.shape, loader.weight) for batch in loader]

@@ -57,6 +57,11 @@ class WholeBatch:
                 self._found = _parts(batch, self.own([*samples, samples[-1]]), len(samples), "")
         return _cut(self._found, batch, part)
 
+    def serve(self, rank: int, size: int) -> bool:
+        """Cut for a worker from here on; give whether it is another one, as after an elastic job has changed."""
+        before, (self._rank, self._size) = (self._rank, self._size), (rank, size)
+        return before != (rank, size)
+
     def cut(self, samples: Sequence[_T]) -> Sequence[_T]:
         """Give those of a global batch's samples that the worker is handed."""
         return samples[slice_of(len(samples), self._rank, self._size, self._full)] or samples

@@ -209,6 +209,9 @@ def _dealt_class(plain: type[DataLoader[Any]]) -> type[DataLoader[Any]]:
                 torch.empty((), dtype=torch.int64).random_()
             if isinstance(sampler, StreamSampler):
                 return StreamIterator(self, super().__iter__)
+            if isinstance(self.collate_fn, WholeBatch) and self.collate_fn.serve(current().rank, current().size):
+                # Processes that persist would go on cutting as before.
+                self._iterator = None
             with sampler.one_epoch():
                 batches = super().__iter__()
             walker = _DealtIterator(self, batches, None if sampler.walk is before else sampler.walk, sampler._skip)

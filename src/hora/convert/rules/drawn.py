@@ -15,8 +15,8 @@ _DRAWS = frozenset({
     "torch.randint", "torch.randperm", "numpy.random.randint", "numpy.random.choice", "numpy.random.permutation",
 })  # fmt: skip
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
-_SIZED = {"torch.randint": 2, "numpy.random.randint": 2, "numpy.random.choice": 1}
-"""Those that are asked for a number of places, with the place of the size among their arguments at the most."""
+_SIZED = {"torch.randint": (1, 2), "numpy.random.randint": (2,), "numpy.random.choice": (1,)}
+"""Those that are asked for a number of places, with where the size may stand among their arguments."""
 
 
 @dataclass(frozen=True)
@@ -116,8 +116,7 @@ def _sized(program: Program, node: ast.Call) -> tuple[ast.expr, ast.expr | None]
             return taken, part.upper if part.lower is None and part.step is None else None
         return node, None
     given = [keyword.value for keyword in node.keywords if keyword.arg == "size"]
-    if not given and len(node.args) > 1:
-        given = node.args[1 : _SIZED[name] + 1][-1:]
+    given = given or [node.args[at] for at in _SIZED[name] if at < len(node.args)][-1:]
     if not given:
         return node, None
     if isinstance(given[0], ast.Tuple | ast.List):
@@ -136,25 +135,22 @@ def _handed(program: Program, size: ast.expr, places: tuple[ast.expr, ...], oute
     given, outside = function.args, [one for one in program.ancestors(outer) if isinstance(one, _FUNCTIONS)]
     if given.vararg or given.kwonlyargs or given.kwarg or function in outside:
         return None
-    calls = [
+    made = (
         call.node
         for call in program.all_calls
         if any(isinstance(thing, Function) and thing.node is function for thing in call.function.things)
-    ]
-    names = {node.id for one in program.sources for node in one.nodes if isinstance(node, ast.Name)}
+    )
+    calls = tuple(dict.fromkeys(made))
     uses = sum(isinstance(node, ast.Name) and node.id == function.name for one in program.sources for node in one.nodes)
-    sizes = [_argument(function, call, size) for call in dict.fromkeys(calls)]
-    if function.name not in names or uses != len(sizes) or None in sizes:
+    sizes = [one for call in calls if (one := _argument(function, call, size)) is not None]
+    if not sizes or not uses == len(calls) == len(sizes) or len({ast.unparse(one) for one in sizes}) != 1:
         return None
-    if len({ast.unparse(one) for one in sizes if one is not None}) != 1:
-        return None
-    if not all(one is not None and _known(program, one, call, outer) for one, call in zip(sizes, calls, strict=False)):
-        return None
-    assert sizes[0] is not None
-    anchor = _first(program, tuple(dict.fromkeys(calls)), outer)
+    anchor = _first(program, calls, outer)
     if anchor is None or _late(program, sizes[0], anchor):
         return None
-    return Drawn(sizes[0], places, anchor, function, tuple(dict.fromkeys(calls)))
+    if not all(_known(program, one, call, outer) for one, call in zip(sizes, calls, strict=True)):
+        return None
+    return Drawn(sizes[0], places, anchor, function, calls)
 
 
 def _argument(function: ast.FunctionDef, call: ast.Call, size: ast.expr) -> ast.expr | None:
