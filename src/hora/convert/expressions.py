@@ -257,8 +257,7 @@ def _choice(walk: Walk, node: ast.IfExp) -> Value:
     test = walk.value(node.test)
     walk.judge(node, node.test, test)
     known = outcome(walk, node.test, test)
-    if isinstance(node.test, ast.Call) and Named("torch.is_grad_enabled") in walk.last[node.test.func].things:
-        # Evaluation does without what training agrees on.
+    if _agrees(walk, node):
         walk.value(node.orelse)
         return walk.value(node.body)
     if WorkerZero() in test.things and isinstance(node.orelse, ast.Constant) and node.orelse.value is None:
@@ -279,6 +278,14 @@ def _choice(walk: Walk, node: ast.IfExp) -> Value:
     if test.spread.kind is Kind.EACH:
         return access.tinted(result, test.spread)
     return access.tinted(result, Spread(Kind.OWN, why=test.spread.why))
+
+
+def _agrees(walk: Walk, node: ast.IfExp) -> bool:
+    """Whether training agrees on a value that evaluation does without: HR503 writes so."""
+    if not isinstance(node.test, ast.Call) or not isinstance(node.body, ast.Call):
+        return False
+    asks = Named("torch.is_grad_enabled") in walk.last[node.test.func].things
+    return asks and getattr(node.body.func, "attr", "") == "broadcast_object"
 
 
 def _slice(walk: Walk, node: ast.Slice) -> Value:
