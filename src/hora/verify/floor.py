@@ -22,8 +22,10 @@ MARGIN = 100.0
 # flipped unit moves its layer's gradient by up to about this much. Double precision meets a kink a billion times more
 # rarely.
 KINK: dict[Precision, float] = {"float64": 0.0, "float32": 1e-3}
-# What passes where the floor cannot be measured, and of what is not a gradient.
-UNPERMUTED: dict[Precision, float] = {"float64": 1e-7, "float32": 1e-3}
+# What passes where the floor cannot be measured.
+UNPERMUTED: dict[Precision, float] = {"float64": 1e-9, "float32": 1e-3}
+# What passes of what is not a gradient: Adam divides gradients that are noise by their own size.
+_STEPPED: dict[Precision, float] = {"float64": 1e-7, "float32": 1e-3}
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class Floor:
         """The largest difference that passes for noise; never below what the precision can resolve."""
         noise = max(self.of(found), self.typical.get(found.quantity, 0.0), _RESOLUTION[self.precision])
         # An optimizer may divide by what is nearly zero, as Adam does: what it makes of rounding is larger than that.
-        least = self.least if found.quantity == "gradient" else UNPERMUTED[self.precision]
+        least = self.least if found.quantity == "gradient" else _STEPPED[self.precision]
         return max(MARGIN * noise, KINK[self.precision], least)
 
     @property
