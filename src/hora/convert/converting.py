@@ -223,20 +223,16 @@ class _Attempt:
     def _followed(self, learned: Learned | None = None) -> Program:
         """Follow the script as it stands."""
         texts = tuple(file.source.text for file in self.files.values())
-        if texts in self.begun:
-            return replace(self.begun[texts], whole=self.whole, parting=self.wanted.parting)
-        edited = {path: file.source for path, file in self.files.items() if path != self.script}
-        source = self.files[self.script].source
-        program = _follow(source, self.whole, edited, self.wanted.asked, self.work, learned)
-        program = replace(
-            program,
-            asked_weak=self.wanted.weak,
-            parting=self.wanted.parting,
-            in_step=self.wanted.target == "hora",
-        )
-        if len(self.begun) < BEGUN:
-            self.begun[texts] = program
-        return program
+        program = self.begun.get(texts)
+        if program is None:
+            edited = {path: file.source for path, file in self.files.items() if path != self.script}
+            source = self.files[self.script].source
+            program = _follow(source, self.whole, edited, self.wanted.asked, self.work, learned)
+            if len(self.begun) < BEGUN:
+                self.begun[texts] = program
+        wanted = self.wanted
+        in_step = wanted.target == "hora"
+        return replace(program, whole=self.whole, asked_weak=wanted.weak, parting=wanted.parting, in_step=in_step)
 
     def _translate(self, program: Program) -> None:
         """Say the converted script in the target's words."""

@@ -124,17 +124,17 @@ def argument(source: Source, call: ast.Call, text: str) -> Edit:
 def parameter(source: Source, function: ast.FunctionDef, name: str) -> Edit:
     """Give a function another parameter, by name only; it has none that takes what is left of a call's arguments."""
     given = function.args
-    parts: list[ast.expr | ast.arg] = [*given.posonlyargs, *given.args, *given.defaults]
-    if parts:
-        end = max(source.span(part)[1] for part in parts)
-        while (closed := source.text.find(")", end)) >= 0 and not source.text[end:closed].strip() and given.defaults:
-            # A default may stand in brackets of its own.
-            if ":" in source.text[closed + 1 :].lstrip()[:1] or source.text[closed + 1 :].lstrip().startswith("->"):
-                break
-            end = closed + 1
-        return Edit(end, end, f", *, {name}", source.path)
-    start = source.text.index("(", source.span(function)[0]) + 1
-    return Edit(start, start, f"*, {name}", source.path)
+    parameters = [*given.posonlyargs, *given.args]
+    if not parameters:
+        start = source.text.index("(", source.span(function)[0]) + 1
+        return Edit(start, start, f"*, {name}", source.path)
+    at = source.span(parameters[-1])[1]
+    if given.defaults:
+        before, (begin, at) = at, source.span(given.defaults[-1])
+        # A default may stand in brackets of its own.
+        for _ in range(source.text.count("(", before, begin)):
+            at = source.text.index(")", at) + 1
+    return Edit(at, at, f", *, {name}", source.path)
 
 
 def without(source: Source, statement: ast.stmt) -> Edit:

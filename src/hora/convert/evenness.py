@@ -142,8 +142,14 @@ _MOVING = frozenset({"to", "cuda", "cpu", "float"})
 
 def _drops_last(program: Program, loop: ast.For) -> bool:
     """Whether the loaders of a loop leave a last batch out that is not full."""
-    given = [program.facts.given[loader].get(8, "drop_last") for loader in drawn(program, loop)]
-    return bool(given) and all(one is not None and literal(one) is True for one in given)
+    loaders = drawn(program, loop)
+    return bool(loaders) and all(drops_last(program, loader) for loader in loaders)
+
+
+def drops_last(program: Program, loader: Loader) -> bool:
+    """Whether a loader leaves a last batch out that is not full."""
+    given = program.facts.given[loader].get(8, "drop_last")
+    return given is not None and literal(given) is True
 
 
 def _passed_over(program: Program, loop: ast.For, node: ast.AST) -> bool:

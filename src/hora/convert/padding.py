@@ -50,6 +50,7 @@ def _texts(collate: Value | None, bindings: Bindings) -> list[ast.AST]:
     """Give what the script has of it: functions and those that they call, and classes."""
     found: dict[ast.AST, None] = {}
     left = list(collate.things) if collate is not None else []
+    modules = [one for one in bindings if isinstance(one, Frame) and isinstance(one.node, ast.Module)] if left else []
     while left:
         thing = left.pop()
         if isinstance(thing, Partial):
@@ -59,7 +60,6 @@ def _texts(collate: Value | None, bindings: Bindings) -> list[ast.AST]:
         elif isinstance(thing, Function) and thing.node not in found:
             found[thing.node] = None
             called = {getattr(one.func, "id", "") for one in ast.walk(thing.node) if isinstance(one, ast.Call)}
-            modules = [owner for owner in bindings if isinstance(owner, Frame) and isinstance(owner.node, ast.Module)]
             for name in sorted(called):
                 for frame in (thing.frame, *modules):
                     left += [

@@ -333,6 +333,12 @@ def runtime_name(node: ast.AST) -> str | None:
 
 
 @lru_cache(maxsize=256)
+def set_in(node: ast.AST) -> frozenset[str]:
+    """Give the names that are set, or taken away, within a node."""
+    nodes = ast.walk(node)
+    return frozenset(one.id for one in nodes if isinstance(one, ast.Name) and not isinstance(one.ctx, ast.Load))
+
+
 def names_in(tree: ast.Module) -> frozenset[str]:
     """Give every name that a file uses for anything."""
     found: set[str] = set()

@@ -19,7 +19,6 @@ _OVER_SPACE = re.compile(
 _POINTWISE = frozenset({
     "sigmoid", "tanh", "relu", "leaky_relu", "elu", "gelu", "silu", "softplus", "logsigmoid", "exp", "log", "log1p",
     "sqrt", "abs", "pow", "square", "clamp", "clip", "neg", "round", "floor", "softmax", "log_softmax", "detach",
-    "to", "cuda", "cpu", "float", "double", "half", "long", "int", "bool", "type", "clone", "contiguous", "type_as",
     "eq", "ne", "gt", "lt", "ge", "le", "logical_not",
 })  # fmt: skip
 _LAYERS = re.compile(

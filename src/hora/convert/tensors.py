@@ -187,7 +187,7 @@ def operation(walk: Walk, name: str, values: tuple[Value, ...], arguments: Argum
         left = shapes.lowered(spread, axes) if axes is not None else replace(spread, axis=None)
         return Value(left, number=first.number, sized=first.sized)
     if name in KEEP or name == "squeeze":
-        return Value(spread, number=first.number, sized=first.sized, rank=ranks.kept(name, first))
+        return Value(spread, number=first.number, sized=first.sized, rank=None if "squeeze" in name else first.rank)
     if name in DRAWN and spread.local:
         walk.facts.noise[node, walk.context] = walk.place
     if name in DRAWN and spread.full:

@@ -33,11 +33,11 @@ def shortened(program: Program) -> dict[ast.Call, list[Edit] | None]:
 
 def _lengthened(program: Program, call: ast.Call, names: dict[ast.Call, str]) -> list[Edit] | None:
     """Pad to the length that the sequences had before they were packed, in the same function."""
-    function = _function(program, call)
+    function = program.scope(call)
     packs = [
         one.node
         for one in program.calls_of(f"{NAME}pack_padded_sequence")
-        if _function(program, one.node) is function and one.node.lineno <= call.lineno
+        if program.scope(one.node) is function and one.node.lineno <= call.lineno
     ]
     if len(set(packs)) != 1 or not packs[0].args:
         return None
@@ -57,8 +57,3 @@ def _lengthened(program: Program, call: ast.Call, names: dict[ast.Call, str]) ->
         lines.append(f"{names[pack]} = {text}.size({axis})")
         edits.append(insert_before(source, program.statement(pack), lines))
     return [*edits, argument(program.home(call), call, f"total_length={names[pack]}")]
-
-
-def _function(program: Program, node: ast.AST) -> ast.AST | None:
-    """Give the function that a node stands in."""
-    return next((one for one in program.ancestors(node) if isinstance(one, ast.FunctionDef)), None)

@@ -48,7 +48,7 @@ class WholeBatch:
             A part of what the script's `collate_fn` gives has no axis, or no entries, that count the samples.
         """
         batch = self.own(list(samples))
-        part = slice_of(len(samples), self._rank, self._size, self._full)
+        part = self._part(samples)
         if part.stop == part.start or part.stop - part.start == len(samples):
             return batch
         if self._found is None or not _fits(self._found, batch, len(samples)):
@@ -64,7 +64,10 @@ class WholeBatch:
 
     def cut(self, samples: Sequence[_T]) -> Sequence[_T]:
         """Give those of a global batch's samples that the worker is handed."""
-        return samples[slice_of(len(samples), self._rank, self._size, self._full)] or samples
+        return samples[self._part(samples)] or samples
+
+    def _part(self, samples: Sequence[Any]) -> slice:
+        return slice_of(len(samples), self._rank, self._size, self._full)
 
 
 @dataclass(frozen=True)

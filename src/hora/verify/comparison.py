@@ -195,14 +195,10 @@ def _unusable(reference: Run, workers: int) -> Verification | None:
         return cannot_tell(
             f"the original script itself fails on one worker: {last}", "Run it with plain python and mend that first"
         )
-    loaded = next((name for ended in reference.ended() for name in ended.loaded), None)
-    if not reference.steps() and loaded is not None:
-        return cannot_tell(
-            f"no optimizer steps in the original script as it was run: it resumed from {loaded}",
-            "Move that file away, so that the training begins anew, or give the arguments that make it train, after --",
-        )
-    if not reference.steps():
-        return cannot_tell(
-            "no optimizer steps in the original script as it was run", "Give the arguments that make it train, after --"
-        )
-    return None
+    if reference.steps():
+        return None
+    why, arguments = "no optimizer steps in the original script as it was run", "the arguments that make it train"
+    for name in (name for ended in reference.ended() for name in ended.loaded):
+        advice = f"Move that file away, so that the training begins anew, or give {arguments}, after --"
+        return cannot_tell(f"{why}: it resumed from {name}", advice)
+    return cannot_tell(why, f"Give {arguments}, after --")

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from hora.convert.facts import Backward
-from hora.convert.program import Program
+from hora.convert.program import Program, set_in
 from hora.convert.seeds import streams
 from hora.convert.values import Function, Named
 
@@ -96,7 +95,7 @@ def _late(program: Program, size: ast.expr, anchor: ast.stmt) -> bool:
     """Whether a batch's size is set after a statement only."""
     block = program.block(anchor)
     names = {one.id for one in ast.walk(size) if isinstance(one, ast.Name)}
-    return any(names & set(_stored(one)) for one in block[block.index(anchor) :] if _runs(one))
+    return any(names & set_in(one) for one in block[block.index(anchor) :] if _runs(one))
 
 
 def sender(program: Program, place: ast.expr) -> str:
@@ -159,7 +158,7 @@ def _argument(function: ast.FunctionDef, call: ast.Call, size: ast.expr) -> ast.
     if any(isinstance(one, ast.Starred) for one in call.args) or any(one.arg is None for one in call.keywords):
         return None
     if not isinstance(size, ast.Name) or size.id not in parameters:
-        return None if {one.id for one in ast.walk(size) if isinstance(one, ast.Name)} & set(_bound(function)) else size
+        return None if {one.id for one in ast.walk(size) if isinstance(one, ast.Name)} & _bound(function) else size
     named = {keyword.arg: keyword.value for keyword in call.keywords}
     at = parameters.index(size.id)
     return named.get(size.id) or (call.args[at] if at < len(call.args) else None)
@@ -176,20 +175,9 @@ def _known(program: Program, size: ast.expr, place: ast.expr, outer: ast.stmt) -
     # What is said before the loop is seen in the functions that stand beside it, and in those within them.
     if any(one not in around for one in outside) or program.home(place) is not program.home(outer):
         return False
-    bound = {name for function in inner for name in _bound(function)} | set(_stored(outer))
-    return not names & bound
+    return not names & set_in(outer).union(*map(_bound, inner))
 
 
-def _bound(function: ast.AST) -> Iterator[str]:
+def _bound(function: ast.AST) -> frozenset[str]:
     """Give the names that a function binds."""
-    for node in ast.walk(function):
-        if isinstance(node, ast.arg):
-            yield node.arg
-    yield from _stored(function)
-
-
-def _stored(node: ast.AST) -> Iterator[str]:
-    """Give the names that are set within a node."""
-    for one in ast.walk(node):
-        if isinstance(one, ast.Name) and not isinstance(one.ctx, ast.Load):
-            yield one.id
+    return set_in(function) | {node.arg for node in ast.walk(function) if isinstance(node, ast.arg)}

@@ -10,7 +10,7 @@ from hora.convert.finding import Finding
 from hora.convert.imports import added, binds_torch, of_torch
 from hora.convert.losses import BY_HAND, broken
 from hora.convert.networks import is_module
-from hora.convert.program import Program, names_in
+from hora.convert.program import Program, names_in, set_in
 from hora.convert.rules.chunks import Chunks, chunked
 from hora.convert.rules.columns import Columns, columns
 from hora.convert.rules.drawn import Drawn, drawn, sender
@@ -78,7 +78,7 @@ def _sliced(program: Program, backward: Backward, loop: ast.For | ast.While) -> 
         return _dealt_chunks(program, loop, chunks)
     rows = sorted(_rows(program, loop, backward))
     outer = _outermost(program, loop)
-    if not rows or _dealt_already(program) or any(_set_within(outer, name) for name in rows):
+    if not rows or _dealt_already(program) or set_in(outer).intersection(rows):
         return None
     own, batches = program.fresh("own", "mine"), program.fresh("batches", "dealt")
     names = {name: program.fresh(f"own_{name}") for name in rows}
@@ -131,7 +131,7 @@ def _dealt_chunks(program: Program, loop: ast.For | ast.While, chunks: Chunks) -
     own, batches = program.fresh("own", "mine"), program.fresh("batches", "dealt")
     outer = _outermost(program, loop)
     used = {node.id for part in (chunks.count, chunks.size) for node in ast.walk(part) if isinstance(node, ast.Name)}
-    anchor = loop if any(_set_within(outer, name) for name in used) else outer
+    anchor = loop if set_in(outer) & used else outer
     source = program.home(loop)
     edits = _dealt(program, anchor, batches, chunks.text(source), source.segment(chunks.size), [])
     edits += [replace(source, place, own) for place in chunks.slices]
@@ -175,17 +175,10 @@ def _outermost(program: Program, loop: ast.stmt) -> ast.stmt:
     return here
 
 
-def _set_within(loop: ast.stmt, name: str) -> bool:
-    """Whether a loop binds a name."""
-    return any(
-        isinstance(node, ast.Name) and node.id == name and not isinstance(node.ctx, ast.Load) for node in ast.walk(loop)
-    )
-
-
 def _rows(program: Program, loop: ast.stmt, backward: Backward) -> set[str]:
     """Give the names from outside of a loop whose tensors go into the networks and losses of a backward pass."""
     found: set[str] = set()
-    made = _made_of(loop, backward.loss)
+    made, within = _made_of(loop, backward.loss), set_in(loop)
     for node in (inner for one in made for inner in ast.walk(one)):
         parts: list[ast.expr] = []
         if isinstance(node, ast.Call):
@@ -195,7 +188,7 @@ def _rows(program: Program, loop: ast.stmt, backward: Backward) -> set[str]:
         for part in parts:
             for name in (inner for one in _made_of(loop, part) for inner in ast.walk(one)):
                 called = isinstance(owner := program.parents[name], ast.Call) and owner.func is name
-                if not isinstance(name, ast.Name) or called or _set_within(loop, name.id):
+                if not isinstance(name, ast.Name) or called or name.id in within:
                     continue
                 if _tensor(program.values(name)):
                     found.add(name.id)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ast
 
-from hora.convert.arguments import literal
 from hora.convert.edits import Edit
+from hora.convert.evenness import drops_last
 from hora.convert.facts import Backward
 from hora.convert.finding import Finding
 from hora.convert.losses import broken
@@ -14,7 +14,7 @@ from hora.convert.naming import loader
 from hora.convert.products import multiplied
 from hora.convert.program import Program
 from hora.convert.spread import Kind
-from hora.convert.values import Loader, Value, plain
+from hora.convert.values import Loader, plain
 
 CODE = "HR206"
 TITLE = "uneven slices keep their weight"
@@ -43,13 +43,8 @@ def _again(program: Program) -> list[Finding]:
         for value in call.args[:1]
         for thing in value.things
         if isinstance(thing, Loader) and plain(thing) in program.training_loaders
-        if not _all_full(program.facts.given[plain(thing)].get(8, "drop_last"))
+        if not drops_last(program, plain(thing))
     ]
-
-
-def _all_full(drop_last: Value | None) -> bool:
-    """Whether a loader hands out no batch that is smaller than the others."""
-    return drop_last is not None and literal(drop_last) is True
 
 
 def _weighed_apart(program: Program, node: ast.AST) -> list[Edit] | None:

@@ -18,19 +18,15 @@ from hora.convert.values import Instance
 
 CODE = "HR503"
 TITLE = "noise drawn for a batch is sliced, not repeated"
-_ALIKE = "the seed makes all workers draw the same noise for their slices"
 WHY = "Seeded alike, N workers draw the same noise N times, and the global batch has 1/N of the noise it should."
+
+_ALIKE = "the seed makes all workers draw the same noise for their slices"
 
 
 def detect(program: Program) -> list[Finding]:
     """Find noise in the training step that is alike on all workers, or makes the batch's loss a worker's own."""
     findings = [_one_draw(program, finding) for finding in refusals(program, CODE)]
-    goes_back = {loop for backward in program.backwards for loop, _ in backward.place.loops}
-    found = goes_back & {draw.place.loops[-1][0] for draw in program.training_draws}
-    if not program.training_draws:
-        # Batches that are cut by hand may be dealt before the loop.
-        found = {backward.place.loops[-1][0] for backward in program.backwards if backward.place.loops}
-    training = frozenset(found)
+    training = _steps(program)
     one = next(noise.draws(program, training), None)
     if one is not None:
         message = "the noise of the batch is drawn on each worker for itself: it is not what one worker would draw"
@@ -59,6 +55,16 @@ def detect(program: Program) -> list[Finding]:
         program.finding(CODE, node, _ALIKE, part(program, loop, stream)) for (loop, stream), node in together.items()
     ]
     return list(dict.fromkeys(findings))
+
+
+def _steps(program: Program) -> frozenset[ast.AST]:
+    """Give the loops over the steps of the training."""
+    backwards = [one.place.loops for one in program.backwards if one.place.loops]
+    if not program.training_draws:
+        # Batches that are cut by hand may be dealt before the loop.
+        return frozenset(loops[-1][0] for loops in backwards)
+    around = {loop for loops in backwards for loop, _ in loops}
+    return frozenset(draw.place.loops[-1][0] for draw in program.training_draws) & around
 
 
 def _one_draw(program: Program, finding: Finding) -> Finding:

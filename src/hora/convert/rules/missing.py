@@ -9,7 +9,7 @@ from hora.convert.edits import insert_after
 from hora.convert.facts import Call
 from hora.convert.finding import Finding
 from hora.convert.guards import added, keep, together
-from hora.convert.program import Program
+from hora.convert.program import Program, set_in
 from hora.convert.values import Named
 
 _ASKS = frozenset({"os.path.exists", "os.path.isfile", "os.path.isdir", "os.access"})
@@ -80,7 +80,7 @@ def made_by(program: Program, parts: Iterable[ast.AST]) -> list[Call]:
 def _apart(program: Program, choice: ast.If) -> bool:
     """Whether nothing of a choice is used after it, and nothing in it is done by all workers together."""
     nodes = {node for statement in choice.body for node in ast.walk(statement)}
-    stored = {node.id for node in nodes if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load)}
+    stored = frozenset().union(*map(set_in, choice.body))
     kept = any(isinstance(node, ast.Attribute | ast.Subscript) and isinstance(node.ctx, ast.Store) for node in nodes)
     leaves = any(isinstance(node, ast.Return | ast.Break | ast.Continue | ast.Yield | ast.Global) for node in nodes)
     scope = program.scope(choice)
