@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import nn
+from torch.autograd.function import FunctionCtx
 from torch.nn import functional as F
 
 
@@ -87,6 +89,34 @@ def stack(width: int, depth: int, *, bias: bool = True) -> Callable[[], nn.Modul
     )
 
 
+class Wait(torch.autograd.Function):
+    """Returns its input, and takes as long as a layer on an accelerator would: no core works meanwhile."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, x: torch.Tensor, seconds: float) -> torch.Tensor:
+        ctx.seconds = seconds  # type: ignore[attr-defined]
+        time.sleep(seconds)
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
+        time.sleep(2 * ctx.seconds)  # type: ignore[attr-defined]
+        return gradient, None
+
+
+class ElsewhereLinear(nn.Linear):
+    """A linear layer that waits instead of multiplying: 20 ms forward, 40 ms backward."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = Wait.apply(x + self.weight[0] + self.bias, 0.02)  # type: ignore[no-untyped-call]
+        return out
+
+
+def elsewhere(width: int, depth: int) -> nn.Module:
+    """Linear layers that are computed elsewhere, so that the cores are there for the communication."""
+    return nn.Sequential(*(ElsewhereLinear(width, width) for _ in range(depth)))
+
+
 def vectors(width: int) -> Callable[[int], tuple[torch.Tensor, torch.Tensor]]:
     return lambda samples: (torch.randn(samples, width), torch.randn(samples, width))
 
@@ -103,6 +133,7 @@ def text(samples: int) -> tuple[torch.Tensor, torch.Tensor]:
 TASKS = {
     "mlp": Task(stack(1890, 7), vectors(1890), F.mse_loss, 64),
     "mlp-6m": Task(stack(1000, 6), vectors(1000), F.mse_loss, 512),
+    "elsewhere": Task(lambda: elsewhere(1000, 6), vectors(1000), F.mse_loss, 8),
     "small": Task(stack(100, 400, bias=False), vectors(100), F.mse_loss, 32),
     "wideresnet": Task(wide_resnet, images, F.cross_entropy, 8),
     "transformer": Task(Transformer, text, F.cross_entropy, 4),

@@ -107,9 +107,9 @@ class TorchDraws(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Watch what draws, and what is made of it within torch."""
         kwargs = kwargs or {}
-        if func is functional.gumbel_softmax:
-            return self._within(func, args, kwargs)
-        return self._draw(func, args, kwargs) if func in _DRAWING else func(*args, **kwargs)
+        if func in _DRAWING:
+            return self._draw(func, args, kwargs)
+        return self._within(func, args, kwargs) if func is functional.gumbel_softmax else func(*args, **kwargs)
 
     def _within(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Watch a draw that a function of torch makes on its own account, where no mode is told of it."""

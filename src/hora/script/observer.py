@@ -70,8 +70,8 @@ class Observer:
             patches.enter_context(self._watch_files())
             patches.enter_context(_Lines.watching(lambda line: self._emit(Printed(line))))
             for hook in (
-                register_optimizer_step_pre_hook(self._before_step),
-                register_optimizer_step_post_hook(self._after_step),
+                register_optimizer_step_pre_hook(_unwatched(self._before_step)),
+                register_optimizer_step_post_hook(_unwatched(self._after_step)),
             ):
                 patches.callback(hook.remove)
             draws = Draws(lambda: self._passes.batch, self._knobs.neutralise, self._emit, self._note_neutralised)
@@ -187,6 +187,16 @@ class Observer:
 
     def _digests(self, parameters: tuple[NamedTensor, ...]) -> tuple[tuple[str, str], ...]:
         return tuple((p.name, digest(p.tensor)) for p in parameters) if self._knobs.digests else ()
+
+
+def _unwatched(hook: Callable[[torch.optim.Optimizer, Any, Any], None]) -> Callable[..., None]:
+    """Return a hook whose own work with tensors is not watched, which would take as long as the work."""
+
+    def unwatched(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+        with torch._C.DisableTorchFunction():
+            hook(optimizer, args, kwargs)
+
+    return unwatched
 
 
 _left: list[object] = []

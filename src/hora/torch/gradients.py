@@ -85,7 +85,8 @@ class Gradients:
         weakref.finalize(self, remove_all, self._hooks).atexit = False
         # The engine drops these, and the hooks on them, when nobody holds them.
         self._accumulators: dict[torch.Tensor, Node] = {}
-        self._bucket_of: dict[torch.Tensor, Bucket] = {}
+        # By the parameter's id: a tensor takes long to hash.
+        self._bucket_of: dict[int, Bucket] = {}
         self._untrained: dict[torch.Tensor, None] = {}
         self._given_up: dict[torch.Tensor, None] = {}
         self._cut_by_script = False
@@ -206,7 +207,7 @@ class Gradients:
 
     def bucket_of(self, parameter: torch.Tensor) -> Bucket | None:
         """Return the bucket of a parameter, if it is in one."""
-        return self._bucket_of.get(parameter)
+        return self._bucket_of.get(id(parameter))
 
     def name(self, parameter: torch.Tensor) -> str:
         """Return the name of a parameter."""
@@ -256,7 +257,7 @@ class Gradients:
 
     def _take_out(self, parameter: torch.Tensor) -> None:
         """Make the bucket of a parameter anew, without it."""
-        bucket = self._bucket_of.pop(parameter, None)
+        bucket = self._bucket_of.pop(id(parameter), None)
         if bucket is not None:
             place = next(index for index, other in enumerate(self.buckets) if other is bucket)
             rest = [other for other in bucket.parameters if other is not parameter]
@@ -272,9 +273,9 @@ class Gradients:
         """Make a bucket with the gradients as they are, and note who is in it."""
         named = [(self._names[parameter], parameter) for parameter in parameters]
         bucket = Bucket(named, sparse_as_dense=self._sparse_as_dense)
-        for before in {self._bucket_of[parameter] for parameter in parameters if parameter in self._bucket_of}:
+        for before in {self._bucket_of[id(each)] for each in parameters if id(each) in self._bucket_of}:
             bucket.take_over(before)
-        self._bucket_of.update(dict.fromkeys(parameters, bucket))
+        self._bucket_of.update(dict.fromkeys(map(id, parameters), bucket))
         return bucket
 
     def _new_group(self) -> dist.ProcessGroup:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from itertools import chain
+from types import MethodType
 from typing import Any
 
 from torch.utils.hooks import RemovableHandle
@@ -16,11 +17,13 @@ from torch.utils.hooks import RemovableHandle
 
 def weakly(method: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """Return a hook that calls a method as long as its object is there; what hooks are given goes on unchanged."""
-    reference = weakref.WeakMethod(method)
+    assert isinstance(method, MethodType)
+    # Hooks run once for each gradient: `weakref.WeakMethod` would make the method anew each time, in Python.
+    owner, function = weakref.ref(method.__self__), method.__func__
 
     def hook(given: Any) -> Any:
-        alive = reference()
-        return None if alive is None else alive(given)
+        alive = owner()
+        return None if alive is None else function(alive, given)
 
     return hook
 

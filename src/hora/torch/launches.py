@@ -89,11 +89,12 @@ class Launches:
         size, predivide = self._gradients.members.size, self.settings.predivide
         return (1 / size, 1.0) if predivide == 1.0 else (1 / predivide, predivide / size)
 
-    def fill(self, bucket: Bucket) -> None:
-        """Note that a bucket has one gradient more."""
+    def fill(self, bucket: Bucket) -> bool:
+        """Note that a bucket has one gradient more; return whether it is full."""
         bucket.pending -= 1
         if bucket.pending == 0 and recording() is not None:
             self._show(bucket, "QUEUE")
+        return bucket.pending <= 0
 
     def launch_full(self) -> None:
         """Start to reduce the buckets that are full and whose turn it is."""

@@ -18,7 +18,7 @@ import torch
 
 from hora.errors import HoraError
 
-DEFAULT_BYTES = 4 * 2**20
+DEFAULT_BYTES = 3 * 2**20
 
 # A cut by time must promise to end so much sooner than one by size: what it knows is measured once, and idle cores are
 # not all that a reduction needs.

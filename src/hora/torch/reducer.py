@@ -161,9 +161,7 @@ class Reducer:
             if self.launches.steps == _MEASURED_STEP - 1:
                 self._arrivals.setdefault(parameter, time.perf_counter())
             bucket = self.gradients.bucket_of(parameter)
-            if bucket is not None:
-                self.launches.fill(bucket)
-            if self._early:
+            if bucket is not None and self.launches.fill(bucket) and self._early:
                 self.launches.launch_full()
 
     def _on_new_backward(self) -> None:

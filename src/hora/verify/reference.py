@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -208,7 +208,7 @@ class Comparer:
             self._write(TensorDifference(step, quantity, tensor.name, difference, ratio, scale))
 
     def _write(self, found: TensorDifference) -> None:
-        self._out.write(json.dumps(asdict(found)) + "\n")
+        self._out.write(json.dumps(vars(found)) + "\n")
 
 
 class LastStep:
