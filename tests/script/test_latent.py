@@ -129,3 +129,20 @@ def test_numpy_keeps_what_has_a_parameter_for_each_entry():
     found, noted = drawn(WHOLE, lambda: np.random.normal(means, 1.0))
     assert np.array_equal(expected, found)
     assert noted == []
+
+
+def test_what_is_drawn_while_samples_are_put_together_is_theirs():
+    def collated(samples):
+        events = []
+        draws = Draws(lambda: None, True, events.append, [].append)
+        with TorchDraws(draws):
+            outside = torch.randn(len(samples))
+            with draws.collating(samples):
+                rows = torch.rand(len(samples), 3), torch.bernoulli(torch.full((len(samples), 3), 0.5))
+        assert not events, "no step's batch drew"
+        return outside, rows
+
+    (first, whole), (second, slices) = collated(WHOLE), collated((9, 4))
+    assert not torch.equal(first[2:], second), "nothing else is"
+    assert all(torch.equal(own, of_all[2:]) for own, of_all in zip(slices, whole, strict=True))
+    assert not torch.equal(*whole)

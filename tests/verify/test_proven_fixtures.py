@@ -11,6 +11,7 @@ from hora.verify import verify
 
 FIXTURES = Path(__file__).parents[1] / "convert" / "fixtures"
 CASES = (
+    "HR201/batches_of_like_lengths",
     "HR201/parts_within_parts",
     "HR204/shuffled",
     "HR205/columns_along_the_second_axis",
@@ -27,6 +28,7 @@ CASES = (
     "HR207/made_before_and_cut",
     "HR207/made_before_the_loop",
     "HR207/raises_where_not_full",
+    "HR303/listed",
     "HR304/clamped_quotient",
     "HR304/class_weights",
     "HR304/ctc",
@@ -34,11 +36,14 @@ CASES = (
     "HR304/ignore_index",
     "HR304/ignored_unasked",
     "HR304/mask",
+    "HR304/masked_as_they_are_put_together",
     "HR304/mean_of_picked",
     "HR304/one_function_for_both",
     "HR304/packed",
     "HR304/padded",
     "HR304/padded_samples_second",
+    "HR304/padded_with_short_names",
+    "HR304/picked_within_a_sum",
     "HR304/weights_of_the_network",
     "HR305/dice_of_each_picture",
     "HR305/gradient_reversed",
@@ -51,14 +56,18 @@ CASES = (
     "HR305/whole_batch_statistics",
     "HR309/closure",
     "HR309/whole_batch",
+    "HR403/a_dict_beside_it",
     "HR501/an_order_from_the_same_seed",
     "HR501/folds_from_the_same_seed",
     "HR503/drawn_from_distributions",
     "HR503/noise_in_a_network",
     "HR503/random_depth",
+    "HR503/tables_as_buffers",
     "HR503/teacher_forcing",
     "HR601/kept_for_a_score",
     "HR601/listed_then_averaged",
+    "HR603/paths",
+    "HR908/own_convolution",
 )
 
 

@@ -6,7 +6,19 @@ import ast
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hora.convert import assumptions, calls, choices, gradients, listings, networks, samples, sequences, shapes, tensors
+from hora.convert import (
+    assumptions,
+    calls,
+    choices,
+    gradients,
+    listings,
+    names,
+    networks,
+    samples,
+    sequences,
+    shapes,
+    tensors,
+)
 from hora.convert.arguments import literal
 from hora.convert.facts import KEPT, STORED
 from hora.convert.memory import ANY, either
@@ -194,6 +206,8 @@ def _attribute_of(walk: Walk, thing: Thing, name: str, node: ast.AST) -> Value:
         return of(Parameters(thing))
     if name in ("module", "_modules") and networks.is_module(thing):
         return of(thing)
+    if name not in names.MODULE_METHODS and walk.state.get(thing, networks.BUFFERS) is not None:
+        return UNKNOWN
     return Value(things=frozenset({Method(thing, name)}), setting=assumptions.is_options(thing))
 
 

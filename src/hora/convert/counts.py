@@ -18,6 +18,8 @@ _BY_CLASS = frozenset({"cross_entropy", "nll_loss"})
 _BY_ENTRY = _BY_CLASS | {
     "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss", "binary_cross_entropy", "binary_cross_entropy_with_logits",
 }  # fmt: skip
+_OF_EQUAL_SHAPES = frozenset({"binary_cross_entropy", "binary_cross_entropy_with_logits"})
+"""Losses that raise where their input and their target differ in shape: they have as many entries as their input."""
 _OPTIONS = ("weight", "size_average", "ignore_index", "reduce", "reduction", "label_smoothing")
 _LAYOUT = frozenset({"view", "reshape", "flatten", "contiguous", "squeeze", "unsqueeze", "permute", "transpose"})
 _REPEATABLE = (
@@ -114,23 +116,25 @@ def _of_criterion(program: Program, site: ast.Call) -> list[Edit] | None:
     counts = bool({"weight", "ignore_index"} & options.keys()) or program.ignores
     if not makers <= (_BY_CLASS if counts else _BY_ENTRY):
         return None
-    edits = _asked(program, site, "sum" if counts else "none")
+    apart = not counts and makers <= _OF_EQUAL_SHAPES and not all(_named(program, call) for call in calls)
+    edits = _asked(program, site, "sum" if counts or apart else "none")
     for call in sorted(calls, key=lambda one: (one.lineno, one.col_offset)):
         add = adder(program, call)
         if add is None and any(_trains(program, value) for value in program.values(call)):
             return None
-        more = _divided(program, site, call, options, add) if counts else _added_up(program, call, add)
+        if counts or apart:
+            count = _counted(program, site, call, options) if counts else _entries(program, call)
+            more = _divided(program, call, count, add)
+        else:
+            more = _added_up(program, call, add)
         if more is None:
             return None
         edits += more
     return edits
 
 
-def _divided(
-    program: Program, site: ast.Call, call: ast.Call, options: dict[str, ast.expr], add: str | None
-) -> list[Edit] | None:
+def _divided(program: Program, call: ast.Call, count: str | None, add: str | None) -> list[Edit] | None:
     """Divide a loss that gives the sum by what its mean divides by, on all workers where it is trained on."""
-    count = _counted(program, site, call, options)
     if count is None:
         return None
     divisor = count if add is None else f"{add}({count})"
@@ -142,14 +146,31 @@ def _added_up(program: Program, call: ast.Call, add: str | None) -> list[Edit] |
     """Make the mean of a loss that gives its entries: over those of all workers where it is trained on."""
     if add is None:
         return surround(program.home(call), call, "", ".mean()")
+    losses = _named(program, call)
+    if losses is None:
+        return None
+    line = f"{losses} = {losses}.sum() / {add}({losses}.numel())"
+    statement = program.statement(call)
+    return [insert_after(program.home(statement), statement, [line])]
+
+
+def _named(program: Program, call: ast.Call) -> str | None:
+    """Give the name that a statement gives to what a call gives, and does nothing else."""
     statement = program.statement(call)
     if not isinstance(statement, ast.Assign) or statement.value is not call or len(statement.targets) != 1:
         return None
-    if not isinstance(statement.targets[0], ast.Name):
+    return statement.targets[0].id if isinstance(statement.targets[0], ast.Name) else None
+
+
+def _entries(program: Program, call: ast.Call) -> str | None:
+    """Give the number of entries of a loss's input, which are as many as its own."""
+    named = {keyword.arg: keyword.value for keyword in call.keywords}
+    given = call.args[0] if call.args else named.get("input")
+    entries = _laid_out(given) if given is not None else None
+    if entries is None or not _repeatable(entries):
         return None
-    losses = statement.targets[0].id
-    line = f"{losses} = {losses}.sum() / {add}({losses}.numel())"
-    return [insert_after(program.home(statement), statement, [line])]
+    text = program.home(entries).segment(entries)
+    return f"({text}).numel()" if _loose(entries) else f"{text}.numel()"
 
 
 def _trains(program: Program, value: Value) -> bool:

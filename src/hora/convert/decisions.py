@@ -45,9 +45,9 @@ def taken_from_worker_0(program: Program, why: Reason) -> tuple[ast.AST, list[Ed
             continue
         if set(program.ancestors(statement)) & set(loops.values()) or not _together(program, statement):
             continue
-        values = program.values(statement.value)
-        if values and all(_worked_out(program, value, why) for value in values):
-            return statement, [_taken(program, statement, names)]
+        taken = _worked_out(program, statement.value, names, why)
+        if taken:
+            return statement, [_taken(program, statement, taken)]
     for loop in loops.values():
         names = _read_after(program, loop, why) if _together(program, loop) else []
         if names:
@@ -68,7 +68,16 @@ def _together(program: Program, statement: ast.stmt) -> bool:
     return all(place.control.alike and not place.alone for place in program.places(statement))
 
 
-def _worked_out(program: Program, value: Value, why: Reason) -> bool:
+def _worked_out(program: Program, node: ast.expr, names: list[str], why: Reason) -> list[str]:
+    """Give the names whose values are a worker's own for this reason, and can be sent; a dict of metrics stays."""
+    several = [value.items or (value,) for value in program.values(node)]
+    if any(len(parts) != len(names) for parts in several):
+        return names if all(_is_sent(program, value, why) for value in program.values(node)) and several else []
+    columns = zip(names, zip(*several, strict=True), strict=True) if several else ()
+    return [name for name, parts in columns if all(_is_sent(program, part, why) for part in parts)]
+
+
+def _is_sent(program: Program, value: Value, why: Reason) -> bool:
     """Whether a value is a worker's own for this reason, and one that can be sent."""
     parts = value.items or (value,)
     sent = all(part.number or all(isinstance(thing, Foreign) for thing in part.things) for part in parts)

@@ -75,6 +75,14 @@ SPREADERS = frozenset({
     "torch.nn.DataParallel", "torch.nn.parallel.DataParallel", "torch.nn.parallel.data_parallel",
     "torch.nn.parallel.data_parallel.DataParallel", "torch.nn.parallel.data_parallel.data_parallel",
 })  # fmt: skip
+MODULE_METHODS = frozenset({
+    "add_module", "append", "apply", "bfloat16", "buffers", "children", "compile", "cpu", "cuda", "double", "eval",
+    "extend", "extra_repr", "float", "forward", "get_buffer", "get_parameter", "get_submodule", "half", "insert",
+    "load_state_dict", "modules", "named_buffers", "named_children", "named_modules", "named_parameters", "parameters",
+    "register_backward_hook", "register_buffer", "register_forward_hook", "register_forward_pre_hook",
+    "register_full_backward_hook", "register_module", "register_parameter", "requires_grad_", "share_memory",
+    "state_dict", "to", "to_empty", "train", "type", "zero_grad", "_conv_forward",
+})  # fmt: skip
 PARALLEL = "torch.nn.parallel.DistributedDataParallel"
 MOVES = frozenset({"to", "cuda", "cpu", "half", "float", "double", "bfloat16"})
 CONTAINERS = frozenset({"torch.nn.Sequential", "torch.nn.ModuleList", "torch.nn.ModuleDict"})

@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 _ASKS = frozenset({"isinstance", "type", "print", "len", "hasattr", "getattr", "str", "find", "lower", "startswith"})
 
 
+BUFFERS = "buffers by names that are computed"
+
+
 def is_restored(thing: Thing) -> bool:
     """Whether a checkpoint holds a thing whole: beside one that the script makes it is the same one, from before."""
     return isinstance(thing, Foreign) and thing.maker == "torch.load"
@@ -230,6 +233,8 @@ def module_method(walk: Walk, module: Thing, name: str, arguments: Arguments) ->
         return of(module)
     if name in ("register_buffer", "register_parameter", "add_module", "register_module") and len(arguments.values) > 1:
         label, value = literal(arguments.values[0]), arguments.values[1]
+        if name == "register_buffer" and not isinstance(label, str):
+            walk.state.set(module, BUFFERS, UNKNOWN)
         if isinstance(label, str):
             kept = value if name in ("add_module", "register_module") else UNKNOWN
             if name == "register_buffer":
@@ -240,6 +245,8 @@ def module_method(walk: Walk, module: Thing, name: str, arguments: Arguments) ->
             walk.state.add(module, ANY, value)
             walk.facts.bind(module, ANY, value)
         return UNKNOWN
+    if name == "_conv_forward":
+        return combined(walk, arguments.values, arguments.node)
     if name in ("append", "extend", "insert") and arguments.values:
         layers = frozenset(t for t in walk.state.deep_things(arguments.values[-1]) if is_module(t))
         walk.state.add(module, ANY, Value(things=layers))

@@ -79,10 +79,9 @@ def _pads(function: ast.AST) -> bool:
 def _turned(function: ast.AST) -> bool:
     """Whether a function that puts samples together may lay them along another axis than the first."""
     for node in ast.walk(function):
-        name = getattr(node, "attr", getattr(node, "id", "")) if isinstance(node, ast.Attribute | ast.Name) else ""
         called = node.func if isinstance(node, ast.Call) else None
         called_name = getattr(called, "attr", getattr(called, "id", ""))
-        if name in _TURNS:
+        if called_name in _TURNS or (isinstance(node, ast.Attribute) and node.attr in _TURNS):
             return True
         if isinstance(node, ast.Call) and called_name == "pad_sequence" and not _first(node):
             return True

@@ -9,21 +9,33 @@ from __future__ import annotations
 import random
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, TypeAlias
 
 import torch
 from torch.utils.data import get_worker_info
 from torch.utils.data._utils.fetch import _MapDatasetFetcher
 
+from hora.script.events import Samples
+
 DATA = "random numbers of the data, drawn per sample"
+
+Collating: TypeAlias = Callable[[Samples], AbstractContextManager[None]]
 
 
 @contextmanager
-def drawn_per_sample(note: Callable[[str], None]) -> Iterator[None]:
-    """Seed the generators by the sample's index while a sample is made; `note` is told if one drew from them."""
+def drawn_per_sample(note: Callable[[str], None], collating: Collating) -> Iterator[None]:
+    """Seed the generators by the sample's index while a sample is made.
+
+    Parameters
+    ----------
+    note
+        Told if a sample drew from them.
+    collating
+        What samples are put together within.
+    """
     fetch = _MapDatasetFetcher.fetch
-    _patch(note)
+    _patch(note, collating)
     try:
         yield
     finally:
@@ -40,12 +52,12 @@ class SeededWorker:
         """Patch this process, a loader's worker."""
         if not hasattr(_MapDatasetFetcher.fetch, "per_sample"):
             # What happens in a worker process cannot be told from here, and is not needed to compare.
-            _patch(_unheard)
+            _patch(_unheard, _nowhere)
         if self._own is not None:
             self._own(worker)
 
 
-def _patch(note: Callable[[str], None]) -> None:
+def _patch(note: Callable[[str], None], collating: Collating) -> None:
     fetch: Callable[[Any, Any], Any] = _MapDatasetFetcher.fetch
 
     def fetched(fetcher: Any, indices: Any) -> Any:
@@ -57,7 +69,8 @@ def _patch(note: Callable[[str], None]) -> None:
                 samples.append(fetcher.dataset[index])
             if drew() and get_worker_info() is None:
                 note(DATA)
-        return fetcher.collate_fn(samples)
+        with collating(tuple(indices)):
+            return fetcher.collate_fn(samples)
 
     fetched.per_sample = True  # type: ignore[attr-defined]
     _MapDatasetFetcher.fetch = fetched  # type: ignore[method-assign]
@@ -65,6 +78,10 @@ def _patch(note: Callable[[str], None]) -> None:
 
 def _unheard(_what: str) -> None:
     pass
+
+
+def _nowhere(_samples: Samples) -> AbstractContextManager[None]:
+    return nullcontext()
 
 
 @contextmanager

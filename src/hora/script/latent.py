@@ -9,7 +9,8 @@ it was, so that what is drawn later for no batch, such as samples at the end of 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,14 +67,30 @@ class Draws:
         emit: Callable[[BatchDrew], None],
         note: Callable[[str], None],
     ) -> None:
-        self._batch, self._per_sample, self._emit, self._note = batch, per_sample, emit, note
+        self._of_step, self._per_sample, self._emit, self._note = batch, per_sample, emit, note
         self._of: str | None = None
         self._draws = 0
+        self._collated: Batch | None = None
 
     @property
     def anew(self) -> bool:
         """Whether a draw may be one whose rows are drawn anew."""
         return self._per_sample and self._batch() is not None
+
+    @contextmanager
+    def collating(self, samples: Samples) -> Iterator[None]:
+        """Take draws for those of samples that a loader puts together, such as the masks of a masked language model."""
+        step = self._of, self._draws
+        self._collated, self._of = Batch(0, "collate", 0, 0, samples, samples), None
+        try:
+            yield
+        finally:
+            self._collated = None
+            self._of, self._draws = step
+
+    def _batch(self) -> Batch | None:
+        """Give the batch that draws are for."""
+        return self._collated or self._of_step()
 
     def begin(self, rows: int) -> tuple[str, ...] | None:
         """Name the rows of a draw that are to be drawn anew; None where it is not one for a batch's samples."""
@@ -90,8 +107,8 @@ class Draws:
         return tuple(f"{batch.name} {self._draws} {sample}" for sample in samples)
 
     def end(self, drawn: torch.Tensor) -> None:
-        """Report what such a draw gave."""
-        batch = self._batch()
+        """Report what such a draw gave, of a step's batch."""
+        batch = None if self._collated else self._of_step()
         if batch is not None and len(drawn) == len(batch.own):
             row = drawn[0].numel()
             self._emit(BatchDrew(batch.loader, batch.number, batch.index, self._draws, row, digest(drawn)))

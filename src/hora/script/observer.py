@@ -84,7 +84,7 @@ class Observer:
             if self._knobs.neutralise:
                 patches.enter_context(without_dropout(self._note_neutralised))
                 patches.enter_context(synchronised_batch_norm(self._note_neutralised))
-                patches.enter_context(drawn_per_sample(self._note_neutralised))
+                patches.enter_context(drawn_per_sample(self._note_neutralised, draws.collating))
             if self._knobs.joined > 1:
                 patches.enter_context(joined_batches(self._knobs.joined))
             if self._knobs.float64:

@@ -34,7 +34,7 @@ def first_difference(reference: Run, free: Run, plain: Run | None = None) -> tup
         else:
             found = (
                 (_disagreement(key, free) if shared else None)
-                or _batch_sizes(key, batches, handed, ended=not free.failed)
+                or _batch_sizes(key, _in_free_order(key, batches, free, shared), handed, ended=not free.failed)
                 or (_slices(key, free, handed) if shared else None)
                 or _repeats(key, batches, reference, handed)
                 or _whole_pass(key, reference, free, shared=shared)
@@ -126,6 +126,18 @@ def _batch_sizes(
             )
             return _samples(index, detail), "HR201"
     return None
+
+
+def _in_free_order(key: Pass, batches: tuple[Samples, ...], free: Run, shared: bool) -> tuple[Samples, ...]:
+    """Give the batches whose sizes the workers' must have: their own plan's, where smaller ones stand anywhere.
+
+    A batch sampler of the script may shuffle whole batches, of which some are smaller; free runs draw other orders.
+    """
+    full = max(map(len, batches), default=0)
+    plan = _plan(key, free, 0) if shared else None
+    own = () if plan is None else plan.batches[: len(batches)]
+    anywhere = any(len(batch) != full for batch in (*batches[:-1], *own[:-1]))
+    return own if anywhere and len(own) == len(batches) and max(map(len, own)) == full else batches
 
 
 def _own(batch: Samples, slices: list[Samples], full: int) -> list[Samples]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Sequence
 
 from hora.convert.edits import Edit
 from hora.convert.evenness import drops_last
@@ -54,12 +55,20 @@ def _weighed_apart(program: Program, node: ast.AST) -> list[Edit] | None:
     """
     if not isinstance(node, ast.BinOp) or not isinstance(node.op, ast.Add | ast.Sub):
         return None
+    return shares(program, (node.left, node.right))
+
+
+def shares(program: Program, sides: Sequence[ast.expr]) -> list[Edit] | None:
+    """Make means and sums over the batch the worker's shares, whose averages over the workers are the batch's.
+
+    None where one of them is neither, or its loader has no name.
+    """
     edits: list[Edit] = []
-    for side in (node.left, node.right):
+    for side in sides:
         kinds = {value.spread.kind for value in program.values(side)}
         names = {
             loader(program, loaders_of(value.spread), place)
-            for place in program.places(program.statement(node))
+            for place in program.places(program.statement(side))
             if (value := program.value(side, place.context)) is not None
         }
         name = names.pop() if len(names) == 1 else None

@@ -10,6 +10,7 @@ from hora.convert.finding import Finding
 from hora.convert.guards import elsewhere, guarded, runs, together
 from hora.convert.imports import added, bound
 from hora.convert.names import SAVERS
+from hora.convert.opening import opening
 from hora.convert.program import Program
 from hora.convert.rules.hr602 import speaks
 from hora.convert.rules.missing import made_by, made_where_missing
@@ -77,18 +78,17 @@ def _writer(call: Call) -> bool:
             return not harmless
         if isinstance(thing, Method) and isinstance(thing.receiver, Foreign) and thing.name in _METHODS:
             return not harmless
-    return False
+    # Such as `(directory / "name").write_text(...)`, of a path that is not followed.
+    function = call.node.func
+    unknown = not call.function.things and isinstance(function, ast.Attribute) and function.attr in _METHODS
+    return unknown and not harmless
 
 
 def _opens_to_write(program: Program, node: ast.expr) -> bool:
     """Whether an expression opens a file to write."""
-    if not isinstance(node, ast.Call) or not node.args:
+    if not isinstance(node, ast.Call):
         return False
-    mode = node.args[1] if len(node.args) > 1 else next((k.value for k in node.keywords if k.arg == "mode"), None)
-    opens = any(Named("builtins.open") in value.things for value in program.values(node.func))
-    return (
-        opens and isinstance(mode, ast.Constant) and isinstance(mode.value, str) and bool(set(mode.value) & set("wax"))
-    )
+    return opening(node, [thing for value in program.values(node.func) for thing in value.things]) is not None
 
 
 def _inert(statement: ast.stmt) -> bool:
@@ -113,27 +113,34 @@ def _unguarded(program: Program) -> list[Finding]:
 
 def _opened(program: Program) -> list[Finding]:
     """Find files that every worker opens to write and that no guard can hold: all but worker 0 write to nowhere."""
-    findings: list[Finding] = []
-    for call in program.calls_of("builtins.open", *_OPENERS):
-        opens = Named("builtins.open") in call.function.things
-        named = [keyword.value for keyword in call.node.keywords if keyword.arg == "filename"]
-        path = next(iter((*named, *call.node.args[:1])), None)
-        if path is None or call.place.alone or (opens and not _opens_to_write(program, call.node)):
+    openers = {Named(name) for name in _OPENERS}
+    for call in program.all_calls:
+        opened = opening(call.node, call.function.things)
+        logged = call.node if opened is None and call.function.things & openers else None
+        path = opened.path if opened else None if logged is None else _path_of_log(logged)
+        if path is None or call.place.alone or not program.own(call.node):
             continue
         if isinstance(path, ast.IfExp) and any(WorkerZero() in value.things for value in program.values(path.test)):
             continue
-        text = program.home(path).segment(path)
-        text = (
-            text
-            if isinstance(path, ast.Name | ast.Constant | ast.Attribute | ast.Call | ast.Subscript)
-            else f"({text})"
-        )
-        edits = [replace(program.home(path), path, f"{text} if {program.runtime}.rank() == 0 else os.devnull")]
-        if bound(program.home(path).tree, "os") is None:
-            edits.append(added(program.home(path), "import os"))
-        findings.append(program.finding(CODE, call.node, "every worker opens this file to write", edits))
-        break
-    return findings
+        home = program.home(path)
+        plain = isinstance(path, ast.Name | ast.Constant | ast.Attribute | ast.Call | ast.Subscript)
+        text = home.segment(path) if plain else f"({home.segment(path)})"
+        instead = f"{text} if {program.runtime}.rank() == 0 else os.devnull"
+        if opened and opened.method:
+            rest = [*map(home.segment, opened.rest), *map(home.segment, call.node.keywords)]
+            edits = [replace(home, call.node, f"open({', '.join((instead, *rest))})")]
+        else:
+            edits = [replace(home, path, instead)]
+        if bound(home.tree, "os") is None:
+            edits.append(added(home, "import os"))
+        return [program.finding(CODE, call.node, "every worker opens this file to write", edits)]
+    return []
+
+
+def _path_of_log(call: ast.Call) -> ast.expr | None:
+    """Give the argument that says which file a call logs to."""
+    named = [keyword.value for keyword in call.keywords if keyword.arg == "filename"]
+    return next(iter((*named, *call.args[:1])), None)
 
 
 def _waits(program: Program) -> list[Finding]:
