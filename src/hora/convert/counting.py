@@ -13,7 +13,7 @@ _RECORDS_NOTHING = frozenset({"torch.no_grad", "torch.inference_mode"})
 _RECORDS_AGAIN = frozenset({"enable_grad", "set_grad_enabled"})
 
 
-def adder(program: Program, node: ast.AST) -> str | None:
+def adder(program: Program, node: ast.AST, *, ahead: bool = False) -> str | None:
     """Give the function that adds up a count of what an operation takes: ``loader.total`` or ``hvd.total``.
 
     The second stands where the loader has no name, or where evaluation comes by as well: it leaves a count as it is
@@ -25,6 +25,8 @@ def adder(program: Program, node: ast.AST) -> str | None:
         The script.
     node
         The operation that divides by the count.
+    ahead
+        Whether the loaders may still have to be dealt.
 
     Returns
     -------
@@ -40,7 +42,7 @@ def adder(program: Program, node: ast.AST) -> str | None:
             return None
         own = frozenset(one for one in value.spread.loaders if isinstance(one, Loader))
         loaders = frozenset(map(plain, own))
-        if loaders & program.training_loaders and not all(one.dealt for one in own):
+        if loaders & program.training_loaders and not ahead and not all(one.dealt for one in own):
             return None  # A loader that is not dealt has no such function yet.
         in_step = loaders <= program.training_loaders or all(one.dealt == "training" for one in own)
         # Whether all workers come here together hangs on this loss, where a step on one that is not finite ends it; if

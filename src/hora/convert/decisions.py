@@ -12,13 +12,14 @@ from hora.convert.edits import Edit, insert_after
 from hora.convert.facts import Place
 from hora.convert.metrics import batch_loop
 from hora.convert.program import Program
+from hora.convert.runtime import NAME
 from hora.convert.spread import Kind, Reason, Spread
-from hora.convert.values import Foreign, Value
+from hora.convert.values import Box, Foreign, Named, Value
 
 _COMPUTED = (ast.Call, ast.BinOp, ast.IfExp, ast.UnaryOp, ast.Subscript)
 
 
-def taken_from_worker_0(program: Program, why: Reason) -> tuple[ast.AST, list[Edit]] | None:
+def taken_from_worker_0(program: Program, why: Reason, near: ast.AST) -> tuple[ast.AST, list[Edit]] | None:
     """Let all workers take over worker 0's value where one is worked out first, from an evaluation of their own.
 
     Parameters
@@ -27,6 +28,8 @@ def taken_from_worker_0(program: Program, why: Reason) -> tuple[ast.AST, list[Ed
         The script.
     why
         Why a decision is each worker's own: the loader that all of them walk in full.
+    near
+        Where it is taken.
 
     Returns
     -------
@@ -38,12 +41,16 @@ def taken_from_worker_0(program: Program, why: Reason) -> tuple[ast.AST, list[Ed
         for draw in program.facts.draws.values()
         if any(loader.site is why.node for loader in draw.loaders) and (loop := batch_loop(draw)) is not None
     }
-    # In the order in which the script comes by: what others are worked out from comes first.
-    for statement in program.facts.places:
+    # Beside the decision first; then in the order in which the script comes by: what others are worked out from comes
+    # before them.
+    scope = program.scope(near)
+    for statement in sorted(program.facts.places, key=lambda one: program.scope(one) is not scope):
         names = _names(statement) if isinstance(statement, ast.Assign) else None
         if names is None or not isinstance(statement, ast.Assign) or not isinstance(statement.value, _COMPUTED):
             continue
         if set(program.ancestors(statement)) & set(loops.values()) or not _together(program, statement):
+            continue
+        if _is_taken(program, statement):
             continue
         taken = _worked_out(program, statement.value, names, why)
         if taken:
@@ -68,8 +75,21 @@ def _together(program: Program, statement: ast.stmt) -> bool:
     return all(place.control.alike and not place.alone for place in program.places(statement))
 
 
+def _is_taken(program: Program, statement: ast.stmt) -> bool:
+    """Whether worker 0's value is taken over right after a statement."""
+    block = program.block(statement)
+    after = block[block.index(statement) + 1 :][:1]
+    sender = Named(f"{NAME}.broadcast_object")
+    return any(
+        isinstance(one, ast.Assign)
+        and isinstance(one.value, ast.Call)
+        and any(sender in value.things for value in program.values(one.value.func))
+        for one in after
+    )
+
+
 def _worked_out(program: Program, node: ast.expr, names: list[str], why: Reason) -> list[str]:
-    """Give the names whose values are a worker's own for this reason, and can be sent; a dict of metrics stays."""
+    """Give the names whose values are a worker's own for this reason, and can be sent."""
     several = [value.items or (value,) for value in program.values(node)]
     if any(len(parts) != len(names) for parts in several):
         return names if all(_is_sent(program, value, why) for value in program.values(node)) and several else []
@@ -80,7 +100,7 @@ def _worked_out(program: Program, node: ast.expr, names: list[str], why: Reason)
 def _is_sent(program: Program, value: Value, why: Reason) -> bool:
     """Whether a value is a worker's own for this reason, and one that can be sent."""
     parts = value.items or (value,)
-    sent = all(part.number or all(isinstance(thing, Foreign) for thing in part.things) for part in parts)
+    sent = all(part.number or all(isinstance(thing, Box | Foreign) for thing in part.things) for part in parts)
     return sent and _own(program.deep(value), why)
 
 

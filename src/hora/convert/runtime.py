@@ -83,7 +83,7 @@ def _counted(walk: Walk, value: Value, arguments: Arguments) -> Value:
     spread = walk.state.deep_spread(value)
     if spread.local and spread.kind not in (Kind.COUNT, Kind.SUM):
         return tensor(mixed("HR304", f"what is {spread.kind.value} is counted", arguments.node, spread))
-    return Value(number=value.number)
+    return Value(WHOLE if spread.kind is Kind.SUM and not value.number else ALIKE, number=value.number)
 
 
 def _total(walk: Walk, value: Value, arguments: Arguments) -> Value:

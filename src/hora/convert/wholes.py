@@ -1,6 +1,6 @@
 """Sums and means over the batch that go into something else than a sum of losses: the workers reduce them there.
 
-``hvd.allreduce`` is differentiable: its gradient is reduced as its value is. What is worked out from the global value,
+``hvd.allreduce`` is differentiable, and so is ``total``: its gradient is reduced as its value is. What is worked out from the global value,
 alike on all workers, has then the gradient of the global batch, in whatever way it is worked out.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 
+from hora.convert.counting import adder
 from hora.convert.edits import Edit, surround
 from hora.convert.metrics import loaders_of
 from hora.convert.naming import loader
@@ -38,20 +39,19 @@ def reduced(program: Program, node: ast.AST) -> list[Edit] | None:
         kinds = {program.deep(value).kind for value in program.values(part)}
         if kinds <= {Kind.ALIKE, Kind.ZERO, Kind.WHOLE, Kind.COUNT, *ENTRIES}:
             continue
+        # What each worker evaluates for itself is left as it is where no gradients are recorded, which `adder` sees to.
+        if kinds - {Kind.OWN} == {Kind.SUM}:
+            add = adder(program, part, ahead=True)
+            if add is None:
+                return None
+            edits += surround(program.home(part), part, f"{add}(", ")")
+            continue
         name = _loader(program, part)
-        if name is None or len(kinds) != 1:
-            return None
-        kind = kinds.pop()
-        if kind is Kind.MEAN:
-            factor, how = f"{name}.weight", ")"
-        elif kind is Kind.SUM:
-            # A worker without samples of its own has borrowed some, which must not be counted twice.
-            factor, how = f"bool({name}.weight)", f", op={program.runtime}.Sum)"
-        else:
+        if name is None or kinds != {Kind.MEAN}:
             return None
         before, after = ("", "") if isinstance(part, TIGHT) else ("(", ")")
         call = f"{program.runtime}.allreduce({before}"
-        edits += surround(program.home(part), part, call, f"{after} * {factor}{how}")
+        edits += surround(program.home(part), part, call, f"{after} * {name}.weight)")
     return edits or None
 
 

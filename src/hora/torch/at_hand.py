@@ -64,7 +64,7 @@ def total(count: Any) -> Any:
     Parameters
     ----------
     count
-        A tensor of one element, or a number.
+        A tensor, or a number.
 
     Returns
     -------

@@ -156,12 +156,13 @@ def _dealt_class(plain: type[DataLoader[Any]]) -> type[DataLoader[Any]]:
             Parameters
             ----------
             count
-                A tensor of one element, or a number. What a worker without samples counts in borrowed ones is left out.
+                A tensor, or a number. What a worker without samples counts in borrowed ones is left out.
 
             Returns
             -------
             torch.Tensor or int or float
-                The same on all workers; `count` itself for one worker. Every worker calls it.
+                The same on all workers; `count` itself for one worker. Every worker calls it. Gradients go back through
+                it to all workers, so that a loss of sums over the whole batch (a Dice loss) is averaged as it is.
             """
             return allreduce(count * bool(self.weight), op=Sum) if current().size > 1 else count
 

@@ -22,7 +22,7 @@ _LEAVING = ("break", "continue", "return", "exit")
 def detect(program: Program) -> list[Finding]:
     """Find decisions on a worker's own value that change what is trained."""
     findings: dict[Finding, None] = {}
-    reasons: dict[ast.AST, Reason] = {}
+    reasons: dict[ast.AST, tuple[Reason, ast.AST]] = {}
     for event in program.events:
         if event.place.control.alike or event.place.alone:
             continue
@@ -31,18 +31,18 @@ def detect(program: Program) -> list[Finding]:
             message = f"workers may part here: {why.message if why else 'each decides for itself'}"
             findings[program.finding(CODE, event.node, message, None)] = None
             if (own := decisions.reason(event.place)) is not None:
-                reasons[own.node] = own
+                reasons[own.node] = own, event.node
     for escape in program.facts.escapes.values():
         if escape.decides and all(value.spread.kind is Kind.OWN for _, value in escape.parts):
             message = f"a value that each worker has for itself {escape.use}"
             findings[program.finding(CODE, escape.node, message, None)] = None
             reasons |= {
-                value.spread.why.node: value.spread.why
+                value.spread.why.node: (value.spread.why, escape.node)
                 for _, value in escape.parts
                 if value.spread.why is not None and value.spread.why.code == CODE
             }
     found = [
-        one for one in (decisions.taken_from_worker_0(program, why) for why in reasons.values()) if one is not None
+        one for one in (decisions.taken_from_worker_0(program, *why) for why in reasons.values()) if one is not None
     ]
     if found:
         return [

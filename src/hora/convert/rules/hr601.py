@@ -91,13 +91,20 @@ def _reduce_after(program: Program) -> list[Finding]:
 
 def _reduce_where_read(program: Program) -> list[Finding]:
     """Reduce values where they are read."""
-    plan: dict[ast.expr, Reading] = {}
-    # What is read of a list comes after what is put there: once that is the global value, so is what is read.
-    escapes = program.facts.escapes.values()
-    for some in ([one for one in escapes if one.use == KEPT], [one for one in escapes if one.use != KEPT]):
-        for escape in some if not plan else ():
-            plan |= {reading.node: reading for reading in readings(program, escape) or ()}
-    return _reduced(program, plan)
+    kept, read = (
+        {
+            reading.node: reading
+            for escape in program.facts.escapes.values()
+            if (escape.use == KEPT) is first
+            for reading in readings(program, escape) or ()
+        }
+        for first in (True, False)
+    )
+    # What is read of a list comes after what is put there: once that is the global value, so is what is read. But what
+    # takes the place of what it was is reduced where it is read first.
+    in_place = {reading.base for reading in kept.values() if reading.in_place}
+    early = {node: reading for node, reading in read.items() if reading.in_place and reading.base in in_place}
+    return _reduced(program, {**early, **kept} if kept else read)
 
 
 def _reduce_where_handed(program: Program) -> list[Finding]:
