@@ -59,6 +59,7 @@ CASES = (
     "HR309/whole_batch",
     "HR403/a_dict_beside_it",
     "HR403/range_test",
+    "HR311/hooks_in_proportion",
     "HR501/an_order_from_the_same_seed",
     "HR501/folds_from_the_same_seed",
     "HR503/drawn_from_distributions",
@@ -68,6 +69,7 @@ CASES = (
     "HR503/teacher_forcing",
     "HR601/kept_for_a_score",
     "HR601/listed_then_averaged",
+    "HR603/keeps_the_best",
     "HR603/paths",
     "HR908/own_convolution",
 )

@@ -34,7 +34,7 @@ def adder(program: Program, node: ast.AST, *, ahead: bool = False) -> str | None
         None where neither is right: not all workers come there together, or evaluation does with gradients recorded.
     """
     names: set[str | None] = set()
-    trained: set[Loader] = set()
+    trained: set[frozenset[Loader]] = set()
     looked_at, evaluated = False, False
     for context, value in program.facts.values.get(node, {}).items():
         place = program.facts.places.get(program.statement(node), {}).get(context)
@@ -48,7 +48,7 @@ def adder(program: Program, node: ast.AST, *, ahead: bool = False) -> str | None
         # Whether all workers come here together hangs on this loss, where a step on one that is not finite ends it; if
         # they do not in the end, HR403 says so.
         if loaders and in_step and not place.alone:
-            trained |= loaders
+            trained.add(loaders)
             looked_at = looked_at or unrecorded(program, node, context)
             names.add(_named(program, value, place))
         elif loaders & program.training_loaders or not unrecorded(program, node, context):
@@ -70,13 +70,14 @@ def _named(program: Program, value: Value, place: Place) -> str | None:
     return expression(program, frozenset(loaders), place, (loop.iter,) if isinstance(loop, ast.For) else ())
 
 
-def _at_hand(program: Program, node: ast.AST, trained: set[Loader]) -> bool:
-    """Whether the batch that was handed out last for training is the one that an operation takes."""
-    if len(trained) != 1:
-        return False
+def _at_hand(program: Program, node: ast.AST, trained: set[frozenset[Loader]]) -> bool:
+    """Whether the batch that was handed out last for training is the one that an operation takes, on each way there."""
     draws = [(draw, {plain(one) for one in draw.loaders}) for draw in program.training_draws]
-    own = {draw.place.loops[-1] for draw, loaders in draws if loaders & trained}
-    if any(not loaders <= trained and own & set(draw.place.loops) for draw, loaders in draws):
+    for of_one in trained:
+        own = {draw.place.loops[-1] for draw, loaders in draws if loaders & of_one}
+        if len(of_one) != 1 or any(not loaders <= of_one and own & set(draw.place.loops) for draw, loaders in draws):
+            return False
+    if not trained:
         return False
     # What a checkpoint runs is run without gradients first.
     calls = {call for context in program.facts.values[node] for call in context}

@@ -6,13 +6,17 @@ A guard must be safe: nothing that all workers do together may end up inside one
 from __future__ import annotations
 
 import ast
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeGuard
 
 from hora.convert.blocks import blocks
-from hora.convert.edits import Edit, guard, join_guard, lines
+from hora.convert.edits import Edit, guard, insert_before, join_guard, lines, replace
 from hora.convert.facts import Call
 from hora.convert.program import Program
 from hora.convert.source import Source
+
+_CONDITIONAL = (ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp, ast.IfExp, ast.BoolOp)
 
 
 def runs(program: Program, wanted: Callable[[ast.stmt], bool]) -> list[list[ast.stmt]]:
@@ -66,6 +70,33 @@ def guarded(program: Program, statements: Sequence[ast.stmt]) -> tuple[Edit, ...
     if after is not None and _joinable(program, after):
         edits.append(lines(source, after.lineno, after.lineno))
     return tuple(edits)
+
+
+def hoisted(program: Program, statements: Sequence[ast.stmt]) -> tuple[Edit, ...]:
+    """Take out of statements what changes something for all workers: ``os.remove(saved.pop())`` removes for one alone.
+
+    Gives no edits where there is nothing of the kind, or where the statement may leave it out.
+    """
+    for statement in statements:
+        for node in ast.walk(statement):
+            if not _takes(node) or not isinstance(statement, ast.Expr) or node is statement.value:
+                continue
+            inside = itertools.takewhile(lambda one: one is not statement, program.ancestors(node))
+            if not any(isinstance(one, _CONDITIONAL) for one in inside):
+                source = program.home(statement)
+                name = next(one for one in ("taken", *(f"taken_{n}" for n in range(2, 99))) if one not in program.names)
+                line = f"{name} = {source.segment(node)}"
+                return insert_before(source, statement, [line]), replace(source, node, name)
+    return ()
+
+
+def _takes(node: ast.AST) -> TypeGuard[ast.Call]:
+    """Whether a call takes an entry out of what it asks."""
+    if not isinstance(node, ast.Call):
+        return False
+    if isinstance(node.func, ast.Attribute):
+        return node.func.attr in ("pop", "popleft", "popitem")
+    return isinstance(node.func, ast.Name) and node.func.id == "next"
 
 
 def _all_alike(program: Program, choice: ast.If) -> bool:

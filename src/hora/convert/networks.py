@@ -245,6 +245,8 @@ def module_method(walk: Walk, module: Thing, name: str, arguments: Arguments) ->
             walk.state.add(module, ANY, value)
             walk.facts.bind(module, ANY, value)
         return UNKNOWN
+    if isinstance(module, Module) and module.maker == "torch.nn.Transformer" and name in ("encoder", "decoder"):
+        return forward(walk, replace(module, maker=f"torch.nn.Transformer{name.capitalize()}"), arguments)
     if name == "_conv_forward":
         return combined(walk, arguments.values, arguments.node)
     if name in ("append", "extend", "insert") and arguments.values:

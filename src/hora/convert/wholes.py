@@ -1,7 +1,8 @@
 """Sums and means over the batch that go into something else than a sum of losses: the workers reduce them there.
 
-``hvd.allreduce`` is differentiable, and so is ``total``: its gradient is reduced as its value is. What is worked out from the global value,
-alike on all workers, has then the gradient of the global batch, in whatever way it is worked out.
+``hvd.allreduce`` is differentiable, and so is ``total``: its gradient is reduced as its value is. What is worked out
+from the global value, alike on all workers, has then the gradient of the global batch, in whatever way it is worked
+out.
 """
 
 from __future__ import annotations

@@ -192,7 +192,7 @@ def _dealt_class(plain: type[DataLoader[Any]]) -> type[DataLoader[Any]]:
             if own.requires_grad:
                 # allgather() averages gradients, as Horovod's does; the losses of all workers add up in these.
                 own.register_hook(lambda grad: grad * size)  # type: ignore[no-untyped-call]
-            return allgather(own)
+            return allgather(own.contiguous())
 
         def __len__(self) -> int:
             sampler: DealtBatchSampler = self.batch_sampler

@@ -37,7 +37,10 @@ _NOTHING = 1e-12
 def written(evidence: Evidence) -> Finding | None:
     """The files that one worker leaves, by the same names in each run, must be left by one worker of several."""
     for path in _steady(evidence):
-        writers = _writers(evidence.free, path)
+        named = _numberless(path)
+        writers = [
+            rank for rank in range(evidence.free.workers) if named in map(_numberless, _left(evidence.free, rank))
+        ]
         if len(writers) > 1:
             detail = f"workers {', '.join(map(str, writers))} all write {_shown(path)}, one over the other"
         elif not writers:
@@ -85,6 +88,11 @@ def _steady(evidence: Evidence) -> Iterator[str]:
 
 def _left(run: Run, rank: int = 0) -> tuple[str, ...]:
     return next(run.of(FilesWritten, rank), FilesWritten(())).paths
+
+
+def _numberless(path: str) -> str:
+    """A path without the fractions in its name, such as a metric's, which a rounding may change."""
+    return re.sub(r"\d+\.\d+", "#", path)
 
 
 def _writers(run: Run, path: str) -> list[int]:

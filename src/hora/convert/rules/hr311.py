@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 
+from hora.convert import gradient_hooks
 from hora.convert.finding import Finding
 from hora.convert.losses import refusals
 from hora.convert.program import Program
@@ -23,6 +24,8 @@ def detect(program: Program) -> list[Finding]:
         if _updates(statement):
             message = "parameters are updated from their gradients by hand: not converted yet"
             findings.append(program.finding(CODE, statement, message, None))
+    message = "a hook changes gradients before they are averaged over the workers, and not in proportion"
+    findings += [program.finding(CODE, call, message, None) for call in gradient_hooks.bending(program)]
     return list(dict.fromkeys(findings))
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from hora.convert.edits import Edit, argument, insert_before, replace
 from hora.convert.facts import Call
 from hora.convert.finding import Finding
-from hora.convert.guards import elsewhere, guarded, runs, together
+from hora.convert.guards import elsewhere, guarded, hoisted, runs, together
 from hora.convert.names import BARS, PICTURES, PRINTERS
 from hora.convert.openers import opened
 from hora.convert.program import Program
@@ -39,7 +39,7 @@ _BAR_METHODS = frozenset(["set_postfix", "set_postfix_str", "set_description", "
 def detect(program: Program) -> list[Finding]:
     """Find what every worker prints, logs or draws, and progress bars that every worker shows."""
     findings = [
-        program.finding(CODE, run[0], "every worker says this", guarded(program, run))
+        program.finding(CODE, run[0], "every worker says this", hoisted(program, run) or guarded(program, run))
         for run in runs(program, lambda statement: speaks(program, statement))
     ]
     findings += [

@@ -7,7 +7,7 @@ import ast
 from hora.convert.edits import insert_after, insert_before, replace
 from hora.convert.facts import Call
 from hora.convert.finding import Finding
-from hora.convert.guards import elsewhere, guarded, runs, together
+from hora.convert.guards import elsewhere, guarded, hoisted, runs, together
 from hora.convert.imports import added, bound
 from hora.convert.names import SAVERS
 from hora.convert.opening import opening
@@ -53,7 +53,7 @@ def detect(program: Program) -> list[Finding]:
     findings = list(
         made_where_missing(program, CODE, lambda one: writes(program, one) or speaks(program, one), _writer)
     ) or [
-        program.finding(CODE, run[0], "every worker writes this", guarded(program, run))
+        program.finding(CODE, run[0], "every worker writes this", hoisted(program, run) or guarded(program, run))
         for run in runs(program, lambda statement: writes(program, statement))
     ]
     return findings or _opened(program) or _waits(program) or _looked_first(program) or _unguarded(program)
