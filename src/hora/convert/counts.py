@@ -9,7 +9,8 @@ import ast
 from collections.abc import Iterator
 
 from hora.convert.counting import adder
-from hora.convert.edits import Edit, insert_after, surround
+from hora.convert.edits import Edit, insert_after, insert_before, replace, surround
+from hora.convert.guards import CONDITIONAL
 from hora.convert.program import Program
 from hora.convert.spread import Kind
 from hora.convert.values import Class, Criterion, Function, Loader, Value, plain
@@ -96,13 +97,34 @@ def _of_mean(program: Program, node: ast.Call) -> list[Edit] | None:
     if add is None or not isinstance(function, ast.Attribute) or node.args or node.keywords:
         return None
     entries = function.value
-    if not _repeatable(entries):
-        return None
     source = program.home(node)
     opening, closing = ("(", ")") if _tight(program, node) else ("", "")
+    if not _repeatable(entries):
+        # What is worked out once has a name first.
+        name = _entries_name(program, node)
+        if name is None:
+            return None
+        line = f"{name} = {source.segment(entries)}"
+        quotient = f"{opening}{name}.sum() / {add}({name}.numel()){closing}"
+        return [insert_before(source, program.statement(node), [line]), replace(source, node, quotient)]
     begin, end = source.span(entries)[1], source.span(node)[1]
     quotient = f".sum() / {add}({source.segment(entries)}.numel()){closing}"
     return [*surround(source, entries, opening, "")[:1], Edit(begin, end, quotient, source.path)]
+
+
+def _entries_name(program: Program, node: ast.Call) -> str | None:
+    """Give a name for the entries of a mean, no other mean's there; None where they may not be worked out."""
+    statement = program.statement(node)
+    inside = set(ast.walk(statement))
+    if not isinstance(statement, ast.Assign | ast.AugAssign | ast.Return | ast.Expr):
+        return None
+    if any(isinstance(one, CONDITIONAL) for one in program.ancestors(node) if one in inside):
+        return None
+    calls = [one for one in ast.walk(statement) if isinstance(one, ast.Call)]
+    means = [one for one in calls if getattr(one.func, "attr", "") == "mean"]
+    number = means.index(node) + 1
+    name = "entries" if number == 1 else f"entries_{number}"
+    return None if name in program.names else name
 
 
 def _of_criterion(program: Program, site: ast.Call) -> list[Edit] | None:

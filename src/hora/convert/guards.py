@@ -6,7 +6,6 @@ A guard must be safe: nothing that all workers do together may end up inside one
 from __future__ import annotations
 
 import ast
-import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeGuard
 
@@ -16,7 +15,7 @@ from hora.convert.facts import Call
 from hora.convert.program import Program
 from hora.convert.source import Source
 
-_CONDITIONAL = (ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp, ast.IfExp, ast.BoolOp)
+CONDITIONAL = (ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp, ast.IfExp, ast.BoolOp)
 
 
 def runs(program: Program, wanted: Callable[[ast.stmt], bool]) -> list[list[ast.stmt]]:
@@ -81,8 +80,8 @@ def hoisted(program: Program, statements: Sequence[ast.stmt]) -> tuple[Edit, ...
         for node in ast.walk(statement):
             if not _takes(node) or not isinstance(statement, ast.Expr) or node is statement.value:
                 continue
-            inside = itertools.takewhile(lambda one: one is not statement, program.ancestors(node))
-            if not any(isinstance(one, _CONDITIONAL) for one in inside):
+            inside = set(ast.walk(statement))
+            if not any(isinstance(one, CONDITIONAL) for one in program.ancestors(node) if one in inside):
                 source = program.home(statement)
                 name = next(one for one in ("taken", *(f"taken_{n}" for n in range(2, 99))) if one not in program.names)
                 line = f"{name} = {source.segment(node)}"

@@ -329,10 +329,11 @@ def _numpy(walk: Walk, name: str, arguments: Arguments) -> Value:
 
 
 def _gradient(walk: Walk, arguments: Arguments) -> Value:
-    """Give gradients: of entries of samples with respect to entries of samples they stay entries."""
+    """Give gradients: of entries of samples, or their sum, with respect to entries of samples they are entries."""
     outputs, inputs = arguments.get(0, "outputs"), arguments.get(1, "inputs")
     spreads = tuple(walk.state.deep_spread(value) for value in (outputs, inputs) if value is not None)
-    if all(one.kind is Kind.ROWS for one in spreads) and len(spreads) == 2:
+    kinds = [one.kind for one in spreads]
+    if kinds in ([Kind.ROWS, Kind.ROWS], [Kind.SUM, Kind.ROWS]):
         result = tensor(spreads[1])
         return Value(items=(result,))
     if any(one.local for one in spreads):

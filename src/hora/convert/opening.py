@@ -53,9 +53,10 @@ def opening(node: ast.AST, functions: Iterable[Thing]) -> Opening | None:
     else:
         return None
     mode = next((k.value for k in node.keywords if k.arg == "mode"), found.rest[0] if found and found.rest else None)
-    text = mode.value if isinstance(mode, ast.Constant) else None
-    writes = isinstance(text, str) and set(text) <= _MODES and bool(set(text) & _WRITING)
-    return found if writes else None
+    # "a" if resumed else "w"
+    given = [mode.body, mode.orelse] if isinstance(mode, ast.IfExp) else [mode]
+    texts = [one.value for one in given if isinstance(one, ast.Constant) and isinstance(one.value, str)]
+    return found if any(set(text) <= _MODES and set(text) & _WRITING for text in texts) else None
 
 
 def _of_library(functions: Iterable[Thing]) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from hora.convert.edits import Edit, argument, insert_before, replace
 from hora.convert.facts import Call
 from hora.convert.finding import Finding
-from hora.convert.guards import elsewhere, guarded, hoisted, runs, together
+from hora.convert.guards import CONDITIONAL, elsewhere, guarded, hoisted, runs, together
 from hora.convert.names import BARS, PICTURES, PRINTERS
 from hora.convert.openers import opened
 from hora.convert.program import Program
@@ -32,7 +32,7 @@ _SPEAKERS = (
     *PICTURES,
 )
 _LEVELS = frozenset({"debug", "info", "warning", "warn", "error", "critical", "exception", "log", "fatal"})
-_CONDITIONAL = (ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp, ast.IfExp, ast.BoolOp)
+
 _BAR_METHODS = frozenset(["set_postfix", "set_postfix_str", "set_description", "set_description_str", "write"])
 
 
@@ -139,7 +139,7 @@ def _together_inside(program: Program, statement: ast.stmt) -> list[ast.Call]:
         if not isinstance(node, ast.Call) or node is getattr(statement, "value", None) or not together(program, node):
             continue
         around = [one for one in program.ancestors(node) if not isinstance(one, ast.stmt)]
-        if not any(isinstance(one, _CONDITIONAL) for one in around):
+        if not any(isinstance(one, CONDITIONAL) for one in around):
             found.append(node)
     return found
 
