@@ -4,6 +4,7 @@ import ctypes
 import json
 import os
 import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -160,3 +161,16 @@ def test_what_a_library_writes_below_python(tmp_path, monkeypatch):
     assert content(home) == before
     assert (here / "data.bin").is_symlink(), "what is large is not copied"
     assert (here / "env").is_symlink()
+
+
+def test_a_script_beside_the_mirrors_of_other_runs(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    (tmp_path / "train.py").write_text("")
+    (tmp_path / "system").symlink_to("/proc")
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts" / "net.py").write_text("")
+    Mirror(tmp_path / "hora-other" / "mirror")
+    mirror = Mirror(tmp_path / "hora-this" / "mirror")
+    for here in (mirror.contents(tmp_path), mirror.sources(tmp_path)):
+        assert (here / "parts" / "net.py").resolve() == here / "parts" / "net.py"
+        assert all((here / name).is_symlink() for name in ("hora-other", "hora-this", "system"))

@@ -68,6 +68,7 @@ CASES = (
     "HR503/tables_as_buffers",
     "HR503/teacher_forcing",
     "HR601/kept_for_a_score",
+    "HR601/tuples_in_a_list",
     "HR601/listed_then_averaged",
     "HR603/keeps_the_best",
     "HR603/paths",

@@ -123,6 +123,15 @@ def length(walk: Walk, box: Box) -> int | None:
     return len(held) if whole else None
 
 
+def _numbers(pair: tuple[ast.expr, Value]) -> tuple[tuple[ast.expr, Value], ...]:
+    """Give those of a tuple of numbers, as it is written out, that can be reduced."""
+    node, value = pair
+    if not isinstance(node, ast.Tuple | ast.List) or value.items is None or len(node.elts) != len(value.items):
+        return ()
+    pairs = tuple(zip(node.elts, value.items, strict=True))
+    return tuple((one, item) for one, item in pairs if item.number and item.spread.reducible)
+
+
 def counter(walk: Walk, arguments: Arguments) -> Value:
     """Make a container of the library: one that counts holds zeros under every key."""
     box = Box(arguments.node, walk.context)
@@ -140,6 +149,8 @@ def method(walk: Walk, box: Box, name: str, arguments: Arguments) -> Value:
         value = listings.kept(walk, arguments.values[-1], arguments.node)
         if value.number and value.spread.reducible:
             walk.escape(arguments.node, arguments.pairs[-1:], KEPT)
+        elif numbers := _numbers(arguments.pairs[-1]):
+            walk.escape(arguments.node, numbers, KEPT)
         count = length(walk, box) if name == "append" and not walk.loops else None
         cell = ANY if count is None else f"[{count}]"
         walk.state.add(box, cell, value)

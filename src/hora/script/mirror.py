@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from pathlib import Path
 
+# What the names of the directories begin with that Hora makes for a run in the directory for temporary files.
+PREFIX = "hora-"
 # How deep, and through how many directories, a script's own sources are looked for.
 _DEPTH, _DIRECTORIES = 4, 500
 # What is copied of a working directory: files up to this size, so many bytes in all, and from directories of so many
@@ -42,9 +45,9 @@ class Mirror:
     def contents(self, origin: Path) -> Path:
         """The same, with the smaller files below it copied: what a library writes below Python then stays inside, too.
 
-        Environments, hidden directories, and what is too large or too many stay links.
+        Environments, hidden directories, other file systems, and what is too large or too many stay links.
         """
-        here = self.directory(origin)
+        here, device = self.directory(origin), origin.stat().st_dev
         left, directories = _ALL_BYTES, _DIRECTORIES
         below = [(here, 0)]
         while below and directories:
@@ -57,7 +60,7 @@ class Mirror:
                     if size <= min(_FILE_BYTES, left) and os.access(path, os.R_OK):
                         left -= size
                         own_file(path)
-                elif depth < _DEPTH and entry.is_dir() and _is_small(path):
+                elif depth < _DEPTH and entry.is_dir() and self._is_entered(path, device) and _is_small(path):
                     own_directory(path)
                     below.append((path, depth + 1))
         return here
@@ -65,9 +68,9 @@ class Mirror:
     def sources(self, origin: Path) -> Path:
         """The same, with the Python files below it copied, so that what resolves its own ``__file__`` stays inside.
 
-        Environments, hidden directories and ``__pycache__`` stay links.
+        Environments, hidden directories, other file systems and ``__pycache__`` stay links.
         """
-        here = self.directory(origin)
+        here, device = self.directory(origin), origin.stat().st_dev
         left = _DIRECTORIES
         below = [(here, 0)]
         while below and left:
@@ -77,10 +80,20 @@ class Mirror:
                 path = Path(entry.path)
                 if entry.name.endswith(".py") and entry.is_file():
                     own_file(path)
-                elif depth < _DEPTH and entry.is_dir() and _holds_sources(path):
+                elif depth < _DEPTH and entry.is_dir() and self._is_entered(path, device) and _holds_sources(path):
                     own_directory(path)
                     below.append((path, depth + 1))
         return here
+
+    def _is_entered(self, path: Path, device: int) -> bool:
+        """Whether a directory is one of the script's: on its file system, and neither this mirror nor another run's.
+
+        Where the script lies in the directory for temporary files, the mirrors lie beside it, and lead to ``/proc``.
+        """
+        target = path.resolve()
+        temporary = target.name.startswith(PREFIX) and target.parent == Path(tempfile.gettempdir()).resolve()
+        root = self.root.resolve()
+        return target.stat().st_dev == device and not temporary and target != root and target not in root.parents
 
 
 def link_tree(origin: Path, scratch: Path) -> None:

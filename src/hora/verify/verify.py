@@ -12,6 +12,7 @@ from pathlib import Path
 from hora.convert import Conversion, convert
 from hora.convert.source import read
 from hora.errors import HoraError
+from hora.script.mirror import PREFIX
 from hora.verify.comparison import Runs, answer
 from hora.verify.experiment import confirm, joining, sorted_sets
 from hora.verify.preload import preloaded
@@ -178,7 +179,7 @@ def comparing(
     """Give the runs of a script on one worker and on several; what is under way ends with the block."""
     text = dict(one.texts).get(one.path) or one.path.read_bytes()
     with (
-        tempfile.TemporaryDirectory(prefix="hora-") as directory,
+        tempfile.TemporaryDirectory(prefix=PREFIX) as directory,
         zygotes(preloaded(text)) as pair,
         ThreadPoolExecutor(max_workers=2) as pool,
     ):
