@@ -19,6 +19,7 @@ from torch.utils.data import (
     SequentialSampler,
     Subset,
     SubsetRandomSampler,
+    TensorDataset,
     WeightedRandomSampler,
 )
 from torch.utils.data.datapipes.iter import IterableWrapper
@@ -545,3 +546,44 @@ def test_weak_scaling_trains_what_one_worker_trains_on_the_larger_batch(pool, si
         assert own_rate == pytest.approx(rate) == pytest.approx(0.1 * size)
         for parameter, other in zip(parameters, expected, strict=True):
             assert torch.allclose(parameter, other, rtol=0, atol=1e-12)
+
+
+def cut_along_another_axis(length, batch_size):
+    """Entries that do not lie in a row, as where a whole batch is cut along its second axis."""
+    rows = torch.arange(2.0 * length).view(2, length)
+    loader = hvd.deal(DataLoader(torch.arange(length), batch_size=batch_size))
+    return [loader.gather(rows.t()[places]).tolist() for places in loader]
+
+
+def overlap_of_the_batch(length, batch_size):
+    """The gradients of a loss of sums over the whole batch, by each step, where the loader has no name."""
+    generator = torch.Generator().manual_seed(0)
+    inputs, targets = torch.randn(length, 4, generator=generator).double(), torch.rand(length, generator=generator)
+    loader = hvd.deal(DataLoader(TensorDataset(inputs, targets.double()), batch_size=batch_size))
+    torch.manual_seed(0)
+    layer = torch.nn.Linear(4, 1).double()
+    optimizer = hvd.DistributedOptimizer(torch.optim.SGD(layer.parameters(), lr=0.1))
+    found = []
+    for x, y in loader:
+        guess = torch.sigmoid(layer(x)).squeeze(1)
+        loss = 1 - (2 * hvd.total((guess * y).sum()) + 1) / (hvd.total(guess.sum() + y.sum()) + 1)
+        optimizer.zero_grad()
+        (loss + ((guess - y) ** 2).mean() * loader.weight).backward()
+        optimizer.step()
+        found.append([*layer.weight.grad.flatten().tolist(), layer.bias.grad.item()])
+    return found
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4])
+def test_entries_that_do_not_lie_in_a_row_are_gathered(pool, size):
+    expected = [[[float(i), float(i + 14)] for i in batch] for batch in (range(6), range(6, 12), range(12, 14))]
+    assert pool.run(cut_along_another_axis, 14, 6, size=size) == [expected] * size
+
+
+@pytest.mark.parametrize("size", [2, 3, 4])
+def test_gradients_go_back_through_a_total_to_all_workers(pool, size):
+    # The last batch has two samples, which one worker takes and the others borrow.
+    [alone] = pool.run(overlap_of_the_batch, 14, 6, size=1)
+    for found in pool.run(overlap_of_the_batch, 14, 6, size=size):
+        exact = {"dtype": torch.float64}
+        torch.testing.assert_close(torch.tensor(found, **exact), torch.tensor(alone, **exact), rtol=0, atol=1e-14)

@@ -80,7 +80,7 @@ def _writer(call: Call) -> bool:
             return not harmless
     # Such as `(directory / "name").write_text(...)`, of a path that is not followed.
     function = call.node.func
-    unknown = not call.function.things and isinstance(function, ast.Attribute) and function.attr in _METHODS
+    unknown = not call.function.things and isinstance(function, ast.Attribute) and function.attr in _METHODS - {"save"}
     return unknown and not harmless
 
 
@@ -118,7 +118,7 @@ def _opened(program: Program) -> list[Finding]:
         opened = opening(call.node, call.function.things)
         logged = call.node if opened is None and call.function.things & openers else None
         path = opened.path if opened else None if logged is None else _path_of_log(logged)
-        if path is None or call.place.alone or not program.own(call.node):
+        if path is None or call.place.alone:
             continue
         if isinstance(path, ast.IfExp) and any(WorkerZero() in value.things for value in program.values(path.test)):
             continue
