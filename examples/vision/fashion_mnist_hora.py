@@ -46,11 +46,12 @@ def read(name, folder):
         sys.exit(f"{source}: {error}. Put the files of Fashion-MNIST into {folder}, or name their folder by --data")
     if hashlib.sha256(content).hexdigest() != CONTENTS[name]:
         sys.exit(f"{source}: this is not the file of Fashion-MNIST (wrong SHA-256)")
-    if not path.exists():
+    if not path.exists() and hvd.rank() == 0:
         folder.mkdir(parents=True, exist_ok=True)
         part = folder / f"{name}.{os.getpid()}.part"
         part.write_bytes(packed)
         part.replace(path)
+    hvd.barrier()
     return content
 
 
