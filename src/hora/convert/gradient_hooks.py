@@ -39,9 +39,14 @@ def _keeps(hook: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) -> bool:
             return False
         if isinstance(node, ast.AugAssign) or (isinstance(node, ast.Attribute) and node.attr == "grad"):
             return False
-        if isinstance(node, ast.Return) and node.value is not None and not _linear(node.value, given):
-            return isinstance(node.value, ast.Constant) and node.value.value is None
+        if isinstance(node, ast.Return) and node.value is not None and not _passes(node.value, given):
+            return False
     return True
+
+
+def _passes(node: ast.expr, given: set[str]) -> bool:
+    """Whether what a hook returns leaves the gradient as it is, or is linear in it."""
+    return (isinstance(node, ast.Constant) and node.value is None) or _linear(node, given)
 
 
 def _gives(body: ast.expr) -> bool:
