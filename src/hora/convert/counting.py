@@ -72,13 +72,13 @@ def _named(program: Program, value: Value, place: Place) -> str | None:
 
 def _at_hand(program: Program, node: ast.AST, trained: set[frozenset[Loader]]) -> bool:
     """Whether the batch that was handed out last for training is the one that an operation takes, on each way there."""
+    if not trained:
+        return False
     draws = [(draw, {plain(one) for one in draw.loaders}) for draw in program.training_draws]
     for of_one in trained:
         own = {draw.place.loops[-1] for draw, loaders in draws if loaders & of_one}
         if len(of_one) != 1 or any(not loaders <= of_one and own & set(draw.place.loops) for draw, loaders in draws):
             return False
-    if not trained:
-        return False
     # What a checkpoint runs is run without gradients first.
     calls = {call for context in program.facts.values[node] for call in context}
     return not any(

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from hora.convert.counting import adder
 from hora.convert.edits import Edit, insert_after, insert_before, replace, surround
-from hora.convert.guards import CONDITIONAL
+from hora.convert.guards import certain
 from hora.convert.program import Program
 from hora.convert.spread import Kind
 from hora.convert.values import Class, Criterion, Function, Loader, Value, plain
@@ -115,10 +115,7 @@ def _of_mean(program: Program, node: ast.Call) -> list[Edit] | None:
 def _entries_name(program: Program, node: ast.Call) -> str | None:
     """Give a name for the entries of a mean, no other mean's there; None where they may not be worked out."""
     statement = program.statement(node)
-    inside = set(ast.walk(statement))
-    if not isinstance(statement, ast.Assign | ast.AugAssign | ast.Return | ast.Expr):
-        return None
-    if any(isinstance(one, CONDITIONAL) for one in program.ancestors(node) if one in inside):
+    if not isinstance(statement, ast.Assign | ast.AugAssign | ast.Return | ast.Expr) or not certain(program, node):
         return None
     calls = [one for one in ast.walk(statement) if isinstance(one, ast.Call)]
     means = [one for one in calls if getattr(one.func, "attr", "") == "mean"]

@@ -10,11 +10,11 @@ import ast
 
 from hora.convert.edits import Edit, insert_after
 from hora.convert.facts import Place
+from hora.convert.guards import calls_beside
 from hora.convert.metrics import batch_loop
 from hora.convert.program import Program
-from hora.convert.runtime import NAME
 from hora.convert.spread import Kind, Reason, Spread
-from hora.convert.values import Box, Foreign, Named, Value
+from hora.convert.values import Box, Foreign, Value
 
 _COMPUTED = (ast.Call, ast.BinOp, ast.IfExp, ast.UnaryOp, ast.Subscript)
 
@@ -50,7 +50,7 @@ def taken_from_worker_0(program: Program, why: Reason, near: ast.AST) -> tuple[a
             continue
         if set(program.ancestors(statement)) & set(loops.values()) or not _together(program, statement):
             continue
-        if _is_taken(program, statement):
+        if calls_beside(program, statement, 1, "broadcast_object"):
             continue
         taken = _worked_out(program, statement.value, names, why)
         if taken:
@@ -73,19 +73,6 @@ def _names(statement: ast.Assign) -> list[str] | None:
 def _together(program: Program, statement: ast.stmt) -> bool:
     """Whether all workers come to a statement together."""
     return all(place.control.alike and not place.alone for place in program.places(statement))
-
-
-def _is_taken(program: Program, statement: ast.stmt) -> bool:
-    """Whether worker 0's value is taken over right after a statement."""
-    block = program.block(statement)
-    after = block[block.index(statement) + 1 :][:1]
-    sender = Named(f"{NAME}.broadcast_object")
-    return any(
-        isinstance(one, ast.Assign)
-        and isinstance(one.value, ast.Call)
-        and any(sender in value.things for value in program.values(one.value.func))
-        for one in after
-    )
 
 
 def _worked_out(program: Program, node: ast.expr, names: list[str], why: Reason) -> list[str]:

@@ -13,9 +13,11 @@ from hora.convert.blocks import blocks
 from hora.convert.edits import Edit, guard, insert_before, join_guard, lines, replace
 from hora.convert.facts import Call
 from hora.convert.program import Program
+from hora.convert.runtime import NAME
 from hora.convert.source import Source
+from hora.convert.values import Named
 
-CONDITIONAL = (ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp, ast.IfExp, ast.BoolOp)
+_CONDITIONAL = (ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp, ast.IfExp, ast.BoolOp)
 
 
 def runs(program: Program, wanted: Callable[[ast.stmt], bool]) -> list[list[ast.stmt]]:
@@ -80,13 +82,33 @@ def hoisted(program: Program, statements: Sequence[ast.stmt]) -> tuple[Edit, ...
         for node in ast.walk(statement):
             if not _takes(node) or not isinstance(statement, ast.Expr) or node is statement.value:
                 continue
-            inside = set(ast.walk(statement))
-            if not any(isinstance(one, CONDITIONAL) for one in program.ancestors(node) if one in inside):
-                source = program.home(statement)
-                name = next(one for one in ("taken", *(f"taken_{n}" for n in range(2, 99))) if one not in program.names)
-                line = f"{name} = {source.segment(node)}"
-                return insert_before(source, statement, [line]), replace(source, node, name)
+            if certain(program, node):
+                return named_before(program, [node], program.fresh("taken"))
     return ()
+
+
+def named_before(program: Program, alike: Sequence[ast.expr], name: str) -> tuple[Edit, ...]:
+    """Give a name to what expressions of one statement, all of one text, give; it is worked out before that."""
+    source, first = program.home(alike[0]), alike[0]
+    line = f"{name} = {source.segment(first)}"
+    return insert_before(source, program.statement(first), [line]), *(replace(source, one, name) for one in alike)
+
+
+def certain(program: Program, node: ast.expr) -> bool:
+    """Whether an expression is worked out once whenever its statement runs."""
+    return not any(isinstance(one, _CONDITIONAL) for one in program.ancestors(node))
+
+
+def calls_beside(program: Program, statement: ast.stmt, step: int, name: str) -> bool:
+    """Whether the statement so many places after another in its block calls a function of the runtime, no more."""
+    block = program.block(statement)
+    at = block.index(statement) + step
+    beside = block[at] if 0 <= at < len(block) else None
+    return (
+        isinstance(beside, ast.Expr | ast.Assign)
+        and isinstance(beside.value, ast.Call)
+        and any(Named(f"{NAME}.{name}") in value.things for value in program.values(beside.value.func))
+    )
 
 
 def _takes(node: ast.AST) -> TypeGuard[ast.Call]:

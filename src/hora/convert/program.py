@@ -339,6 +339,7 @@ def set_in(node: ast.AST) -> frozenset[str]:
     return frozenset(one.id for one in nodes if isinstance(one, ast.Name) and not isinstance(one.ctx, ast.Load))
 
 
+@lru_cache(maxsize=256)
 def names_in(tree: ast.Module) -> frozenset[str]:
     """Give every name that a file uses for anything."""
     found: set[str] = set()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 # What the names of the directories begin with that Hora makes for a run in the directory for temporary files.
@@ -47,43 +48,38 @@ class Mirror:
 
         Environments, hidden directories, other file systems, and what is too large or too many stay links.
         """
-        here, device = self.directory(origin), origin.stat().st_dev
-        left, directories = _ALL_BYTES, _DIRECTORIES
-        below = [(here, 0)]
-        while below and directories:
-            directory, depth = below.pop(0)
-            directories -= 1
-            for entry in os.scandir(directory):
-                path = Path(entry.path)
-                if entry.is_file():
-                    size = entry.stat().st_size
-                    if size <= min(_FILE_BYTES, left) and os.access(path, os.R_OK):
-                        left -= size
-                        own_file(path)
-                elif depth < _DEPTH and entry.is_dir() and self._is_entered(path, device) and _is_small(path):
-                    own_directory(path)
-                    below.append((path, depth + 1))
-        return here
+        left = _ALL_BYTES
+        for entry in self._files(origin, _is_small):
+            size = entry.stat().st_size
+            if size <= min(_FILE_BYTES, left) and os.access(entry.path, os.R_OK):
+                left -= size
+                own_file(Path(entry.path))
+        return self.directory(origin)
 
     def sources(self, origin: Path) -> Path:
         """The same, with the Python files below it copied, so that what resolves its own ``__file__`` stays inside.
 
         Environments, hidden directories, other file systems and ``__pycache__`` stay links.
         """
-        here, device = self.directory(origin), origin.stat().st_dev
-        left = _DIRECTORIES
-        below = [(here, 0)]
-        while below and left:
+        for entry in self._files(origin, _holds_sources):
+            if entry.name.endswith(".py"):
+                own_file(Path(entry.path))
+        return self.directory(origin)
+
+    def _files(self, origin: Path, enters: Callable[[Path], bool]) -> Iterator[os.DirEntry[str]]:
+        """List the files in a directory and in those below it that are entered, which become real ones."""
+        device, directories = origin.stat().st_dev, _DIRECTORIES
+        below = [(self.directory(origin), 0)]
+        while below and directories:
             directory, depth = below.pop(0)
-            left -= 1
+            directories -= 1
             for entry in os.scandir(directory):
                 path = Path(entry.path)
-                if entry.name.endswith(".py") and entry.is_file():
-                    own_file(path)
-                elif depth < _DEPTH and entry.is_dir() and self._is_entered(path, device) and _holds_sources(path):
+                if entry.is_file():
+                    yield entry
+                elif depth < _DEPTH and entry.is_dir() and self._is_entered(path, device) and enters(path):
                     own_directory(path)
                     below.append((path, depth + 1))
-        return here
 
     def _is_entered(self, path: Path, device: int) -> bool:
         """Whether a directory is one of the script's: on its file system, and neither this mirror nor another run's.

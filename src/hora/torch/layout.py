@@ -18,6 +18,7 @@ import torch
 
 from hora.errors import HoraError
 
+# Less than the four million bytes of a layer of a thousand by a thousand, so that each such layer is a bucket.
 DEFAULT_BYTES = 3 * 2**20
 
 # A cut by time must promise to end so much sooner than one by size: what it knows is measured once, and idle cores are

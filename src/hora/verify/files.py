@@ -36,11 +36,10 @@ _NOTHING = 1e-12
 
 def written(evidence: Evidence) -> Finding | None:
     """The files that one worker leaves, by the same names in each run, must be left by one worker of several."""
+    left = [frozenset(map(_numberless, _left(evidence.free, rank))) for rank in range(evidence.free.workers)]
     for path in _steady(evidence):
         named = _numberless(path)
-        writers = [
-            rank for rank in range(evidence.free.workers) if named in map(_numberless, _left(evidence.free, rank))
-        ]
+        writers = [rank for rank, paths in enumerate(left) if named in paths]
         if len(writers) > 1:
             detail = f"workers {', '.join(map(str, writers))} all write {_shown(path)}, one over the other"
         elif not writers:

@@ -91,20 +91,19 @@ def _reduce_after(program: Program) -> list[Finding]:
 
 def _reduce_where_read(program: Program) -> list[Finding]:
     """Reduce values where they are read."""
-    kept, read = (
-        {
-            reading.node: reading
-            for escape in program.facts.escapes.values()
-            if (escape.use == KEPT) is first
-            for reading in readings(program, escape) or ()
-        }
-        for first in (True, False)
-    )
+    kept = _planned(program, kept=True)
+    in_place = {reading.base for reading in kept.values() if reading.in_place}
+    read = _planned(program, kept=False) if in_place or not kept else {}
     # What is read of a list comes after what is put there: once that is the global value, so is what is read. But what
     # takes the place of what it was is reduced where it is read first.
-    in_place = {reading.base for reading in kept.values() if reading.in_place}
     early = {node: reading for node, reading in read.items() if reading.in_place and reading.base in in_place}
     return _reduced(program, {**early, **kept} if kept else read)
+
+
+def _planned(program: Program, *, kept: bool) -> dict[ast.expr, Reading]:
+    """Give how values are reduced where they are put in a list, or where they are read otherwise."""
+    escapes = [one for one in program.facts.escapes.values() if (one.use == KEPT) is kept]
+    return {reading.node: reading for escape in escapes for reading in readings(program, escape) or ()}
 
 
 def _reduce_where_handed(program: Program) -> list[Finding]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import ast
 from collections.abc import Sequence
 
-from hora.convert.edits import Edit, argument, insert_before, replace
+from hora.convert.edits import Edit, argument
 from hora.convert.facts import Call
 from hora.convert.finding import Finding
-from hora.convert.guards import CONDITIONAL, elsewhere, guarded, hoisted, runs, together
+from hora.convert.guards import certain, elsewhere, guarded, hoisted, named_before, runs, together
 from hora.convert.names import BARS, PICTURES, PRINTERS
 from hora.convert.openers import opened
 from hora.convert.program import Program
@@ -105,16 +105,12 @@ def _computed_inside(program: Program) -> list[Finding]:
     for statement, places in program.facts.places.items():
         if all(place.alone for place in places.values()) or not speaks(program, statement):
             continue
-        edits: list[Edit] = []
         calls = _together_inside(program, statement)
         # What is gathered is named by itself: what is worked out from it, worker 0 does alone.
         call = next((one for one in calls if _gathers(one)), calls[0] if calls else None)
         if call is not None:
             same = [one for one in calls if ast.dump(one) == ast.dump(call)]
-            name, source = program.fresh(_result(call)), program.home(call)
-            edits.append(insert_before(source, statement, [f"{name} = {source.segment(call)}"]))
-            edits += [replace(source, one, name) for one in same]
-        if edits:
+            edits = named_before(program, same, program.fresh(_result(call)))
             findings.append(program.finding(CODE, statement, "every worker says this", edits))
     return findings[:1]
 
@@ -138,8 +134,7 @@ def _together_inside(program: Program, statement: ast.stmt) -> list[ast.Call]:
     for node in ast.walk(statement):
         if not isinstance(node, ast.Call) or node is getattr(statement, "value", None) or not together(program, node):
             continue
-        around = [one for one in program.ancestors(node) if not isinstance(one, ast.stmt)]
-        if not any(isinstance(one, CONDITIONAL) for one in around):
+        if certain(program, node):
             found.append(node)
     return found
 

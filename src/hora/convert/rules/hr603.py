@@ -7,14 +7,14 @@ import ast
 from hora.convert.edits import insert_after, insert_before, replace
 from hora.convert.facts import Call
 from hora.convert.finding import Finding
-from hora.convert.guards import elsewhere, guarded, hoisted, runs, together
+from hora.convert.guards import calls_beside, elsewhere, guarded, hoisted, runs, together
 from hora.convert.imports import added, bound
 from hora.convert.names import SAVERS
 from hora.convert.opening import opening
+from hora.convert.products import TIGHT
 from hora.convert.program import Program
 from hora.convert.rules.hr602 import speaks
 from hora.convert.rules.missing import made_by, made_where_missing
-from hora.convert.runtime import NAME
 from hora.convert.values import Foreign, Method, Named, WorkerZero
 
 CODE = "HR603"
@@ -123,8 +123,7 @@ def _opened(program: Program) -> list[Finding]:
         if isinstance(path, ast.IfExp) and any(WorkerZero() in value.things for value in program.values(path.test)):
             continue
         home = program.home(path)
-        plain = isinstance(path, ast.Name | ast.Constant | ast.Attribute | ast.Call | ast.Subscript)
-        text = home.segment(path) if plain else f"({home.segment(path)})"
+        text = home.segment(path) if isinstance(path, TIGHT) else f"({home.segment(path)})"
         instead = f"{text} if {program.runtime}.rank() == 0 else os.devnull"
         if opened and opened.method:
             rest = [*map(home.segment, opened.rest), *map(home.segment, call.node.keywords)]
@@ -269,11 +268,4 @@ def _guard(program: Program, node: ast.AST) -> ast.If | None:
 
 def _waits_beside(program: Program, statement: ast.stmt, step: int) -> bool:
     """Whether workers wait for each other directly after a statement, or directly before it."""
-    block = program.block(statement)
-    at = block.index(statement) + step
-    beside = block[at] if 0 <= at < len(block) else None
-    return (
-        isinstance(beside, ast.Expr)
-        and isinstance(beside.value, ast.Call)
-        and any(Named(f"{NAME}.barrier") in value.things for value in program.values(beside.value.func))
-    )
+    return calls_beside(program, statement, step, "barrier")
